@@ -1,0 +1,182 @@
+"""The command line: `python -m fer_nb_utils`."""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+from . import __version__
+from .errors import UserError
+
+
+class Group(click.Group):
+    """Prints failures that the user can repair as one line and exits 2."""
+
+    def invoke(self, context: click.Context) -> object:
+        try:
+            return super().invoke(context)
+        except UserError as error:
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(2)
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Facial expression recognition on FER-2013 with ResNet18, 34 and 50, as a series of notebooks."""
+
+
+@main.command()
+@click.option("--profile", default="sample", show_default=True, help="sample, laptop or paper, or a .toml file.")
+@click.option("--data", help="FER-2013 (zip, folder or CSV), a folder of faces, or 'sample'.")
+@click.option("--weights", help="imagenet, none, or a file or folder of state dicts.")
+@click.option("--device", help="auto, cpu, mps, cuda or cuda:1.")
+@click.option("--only", multiple=True, metavar="NN [NN ...]", help="Only the notebooks with these numbers.")
+@click.option("--run-dir", type=click.Path(path_type=Path), help="Where results go (default: runs/<profile>).")
+@click.option("-p", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="Set a notebook parameter.")
+@click.option("--update", is_flag=True, help="For maintainers: commit the results of the sample run's notebooks.")
+@click.argument("numbers", nargs=-1, metavar="")
+def run(
+    profile: str,
+    data: str | None,
+    weights: str | None,
+    device: str | None,
+    only: tuple[str, ...],
+    run_dir: Path | None,
+    parameters: tuple[tuple[str, str], ...],
+    update: bool,
+    numbers: tuple[str, ...],
+) -> None:
+    """Run the notebooks in order and put everything they make into one folder.
+
+    A rerun with the same folder continues where it stopped. The exit status is 1 when a notebook failed.
+    """
+    if numbers and not only:
+        raise UserError(f"What is {numbers[0]!r}? To choose notebooks, write --only {' '.join(numbers)}.")
+    given = dict(parameters)
+    given |= {"data": data} if data else {}
+    given |= {"weights": weights} if weights else {}
+    given |= {"device": device} if device else {}
+    if update and (profile != "sample" or given or only):
+        raise UserError("--update takes no other parameters: the committed notebooks show the sample run.")
+    _run(profile, given, (*only, *numbers), run_dir, update)
+
+
+def _run(profile_name: str, given: dict[str, str], only: tuple[str, ...], run_dir: Path | None, update: bool) -> None:
+    from . import data, report, runner
+    from .update import update as update_notebooks
+
+    profile = runner.load_profile(profile_name)
+    given = {name: _absolute(value) if name in ("data", "weights") else value for name, value in given.items()}
+    if "data" not in profile.parameters and "data" not in given:
+        given["data"] = _real_data(profile.name)
+    if update and not run_dir:  # nothing left from before, however the package has changed
+        run_dir = Path(tempfile.mkdtemp(prefix="fer_nb_update-"))
+    run_dir = (run_dir or runner.ROOT / "runs" / _folder_name(profile.name, given)).absolute()
+    jobs = runner.plan(profile, given, only, run_dir)
+    if "data" in given:
+        data.load(given["data"])  # what cannot be read is said once and now; the notebooks find it decoded
+    click.echo(f"{profile.title}\nresults: {run_dir}")
+    try:
+        failures = runner.run(profile, jobs, run_dir)
+    except KeyboardInterrupt:
+        click.echo("\nStopped. The same command goes on from here.", err=True)
+        sys.exit(130)
+    click.echo(f"report:  {report.write(run_dir)}")
+    for failure in failures:
+        click.echo(f"failed:  {failure}", err=True)
+    if failures:
+        sys.exit(1)
+    if update:
+        update_notebooks(run_dir, jobs)
+
+
+def _absolute(value: str) -> str:
+    """A path counts from the caller's folder, not from the notebooks'. Raises UserError when nothing is there."""
+    if value in ("sample", "imagenet", "none"):
+        return value
+    path = Path(value).expanduser().absolute()
+    if not path.exists():
+        raise UserError(f"{path} does not exist; give the path of a file or folder that does.")
+    return str(path)
+
+
+def _real_data(profile: str) -> str:
+    path = os.environ.get("FER2013_PATH")
+    if not path:
+        raise UserError(f"The profile {profile} needs FER-2013: give --data PATH or set FER2013_PATH.")
+    return _absolute(path)
+
+
+def _folder_name(profile: str, given: dict[str, str]) -> str:
+    """A folder of its own for other data than the profile's, so that results do not mix."""
+    return f"{profile}-{Path(given['data']).stem}" if profile == "sample" and "data" in given else profile
+
+
+@main.command()
+@click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--data", help="The data of that run (default: FER2013_PATH, else the sample).")
+@click.option("--weights", help="Its file of initial weights, where it had one.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, mps, cuda or cuda:1.")
+def repeat(config: Path, folder: Path, data: str | None, weights: str | None, device: str) -> None:
+    """Repeat the training run of CONFIG (a config.json) in FOLDER, and print its accuracies."""
+    import json
+
+    from . import experiment
+    from .data import load
+
+    try:
+        settings = json.loads(config.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{config} is not the config.json of a finished run; choose another file.") from error
+    done = experiment.repeat(settings, load(data), folder, weights, device)
+    for name, measured in done.metrics.items():
+        click.echo(f"{name:12} accuracy {measured['accuracy']:.4f}")
+
+
+@main.command()
+@click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--checkpoint", metavar="NAME", help="Also embed the weights of the last folder under this name.")
+def publish(folders: tuple[Path, ...], checkpoint: str | None) -> None:
+    """For maintainers: make finished runs the committed reference results."""
+    from .publish import publish_checkpoint, publish_run, write_results
+    from .runner import ROOT
+    from .runs import Run
+
+    runs = [Run.load(folder) for folder in folders]
+    for run in runs:
+        click.echo(publish_run(run))
+    write_results(ROOT / "README.md")
+    if checkpoint:
+        click.echo(publish_checkpoint(runs[-1], checkpoint))
+
+
+@main.group("data", cls=Group)
+def data_group() -> None:
+    """Look at a data set, or get FER-2013."""
+
+
+@data_group.command()
+@click.argument("path")
+def check(path: str) -> None:
+    """Print counts, audit, and whether PATH is FER-2013 as published."""
+    from .audit import data_report
+    from .data import load
+
+    click.echo(data_report(load(path)))
+
+
+@data_group.command()
+def download() -> None:
+    """Fetch FER-2013 from Kaggle (needs a free account there)."""
+    from .download import download as fetch
+
+    folder = fetch()
+    click.echo(f'FER-2013 is in {folder}\nUse it: python -m fer_nb_utils run --profile laptop --data "{folder}"')
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m fer_nb_utils")

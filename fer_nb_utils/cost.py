@@ -1,0 +1,126 @@
+"""What a network costs: parameters, multiply-adds, latency; and what its modules do."""
+
+import copy
+import statistics
+import time
+from collections.abc import Callable
+
+import pandas as pd
+import torch
+from torch import nn
+from torch.func import functional_call
+
+
+def count_parameters(model: nn.Module) -> tuple[int, int]:
+    """Numbers of parameters: (all, those that require a gradient)."""
+    sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
+    return sum(n for n, _ in sizes), sum(n for n, trained in sizes if trained)
+
+
+def multiply_adds(model: nn.Module, image_size: int) -> int:
+    """Multiply-adds of convolutions and linear layers for one RGB image of image_size x image_size pixels.
+
+    A convolution costs kernel height x kernel width x input channels / groups per output number, a linear
+    layer its input features. Batch norm, pooling and activations are left out, as in published figures.
+    """
+    return int(describe_layers(model, image_size)["multiply_adds"].sum())
+
+
+def latency_ms(model: nn.Module, image_size: int, device: str | torch.device = "cpu", repeats: int = 30) -> float:
+    """Median milliseconds from one image in memory to its scores on the CPU, over `repeats` after a warm-up.
+
+    A copy of the model in evaluation mode is timed, on one thread, for a single small image gains nothing from more and
+    waits for them on a busy machine. The model itself is left alone.
+    """
+    threads = torch.get_num_threads()
+    model = copy.deepcopy(model).to(device).eval()
+    image = torch.zeros(1, 3, image_size, image_size)
+    seconds = []
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            for _ in range(repeats + 5):
+                start = time.perf_counter()
+                model(image.to(device)).cpu()  # the copy back waits for an accelerator to finish
+                seconds.append(time.perf_counter() - start)
+    finally:
+        torch.set_num_threads(threads)
+    return 1000 * statistics.median(seconds[5:])
+
+
+def describe_layers(model: nn.Module, image_size: int) -> pd.DataFrame:
+    """One row per convolution, pooling and linear layer, in the order of execution for one RGB image.
+
+    Columns: name (dotted path), kind (class), kernel ("3×3" or ""), output (tuple without the batch
+    axis), trained (bool, or None without parameters), multiply_adds.
+    """
+    rows = []
+
+    def record(name: str, module: nn.Module, output: torch.Tensor) -> None:
+        if isinstance(module, nn.Conv2d):
+            cost = output[0].numel() * module.weight[0].numel()
+        elif isinstance(module, nn.Linear):
+            cost = output[0].numel() * module.in_features
+        elif "Pool" in type(module).__name__:
+            cost = 0
+        else:
+            return
+        shape = tuple(output.shape[1:])
+        rows.append((name, type(module).__name__, _kernel(module), shape, _trained(module), cost))
+
+    _trace(model, dict(model.named_modules()), image_size, record)
+    return pd.DataFrame(rows, columns=["name", "kind", "kernel", "output", "trained", "multiply_adds"])
+
+
+def describe_stages(model: nn.Module, image_size: int) -> pd.DataFrame:
+    """One row per direct child of the model (conv1 ... fc), in the order of execution for one RGB image.
+
+    Columns: module, kind (class, or e.g. "2 × BasicBlock"), kernel ("7×7"; for blocks those on the main path,
+    e.g. "1×1, 3×3, 1×1"), output (tuple without the batch axis), status ("frozen", "trained", or "" without
+    parameters), parameters.
+    """
+    rows = []
+
+    def record(name: str, module: nn.Module, output: torch.Tensor) -> None:
+        kind, kernel = type(module).__name__, _kernel(module)
+        if isinstance(module, nn.Sequential):
+            kind = f"{len(module)} × {type(module[0]).__name__}"
+            convolutions = [layer for layer in module[0].children() if isinstance(layer, nn.Conv2d)]
+            kernel = ", ".join(map(_kernel, convolutions))
+        status = {True: "trained", False: "frozen", None: ""}[_trained(module)]
+        rows.append((name, kind, kernel, tuple(output.shape[1:]), status, count_parameters(module)[0]))
+
+    _trace(model, dict(model.named_children()), image_size, record)
+    return pd.DataFrame(rows, columns=["module", "kind", "kernel", "output", "status", "parameters"])
+
+
+def _trace(model: nn.Module, modules: dict[str, nn.Module], image_size: int, record: Callable) -> None:
+    """Call record(name, module, output) after the forward pass of each module, with shapes but no numbers.
+
+    On the meta device nothing is computed and neither statistics nor modes of the model are touched. Two
+    images, because a batch norm in training mode rejects a single one of 1 x 1 pixels.
+    """
+    handles = [
+        module.register_forward_hook(lambda module, _, output, name=name: record(name, module, output))
+        for name, module in modules.items()
+    ]
+    shapes = {
+        name: torch.empty_like(tensor, device="meta", requires_grad=tensor.requires_grad)
+        for name, tensor in (*model.named_parameters(), *model.named_buffers())
+    }
+    dtype = next(model.parameters()).dtype
+    try:
+        functional_call(model, shapes, torch.empty(2, 3, image_size, image_size, dtype=dtype, device="meta"))
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _trained(module: nn.Module) -> bool | None:
+    wanted = [p.requires_grad for p in module.parameters()]
+    return any(wanted) if wanted else None
+
+
+def _kernel(module: nn.Module) -> str:
+    size = getattr(module, "kernel_size", ())
+    return "×".join(map(str, (size, size) if isinstance(size, int) else size))  # pooling holds one number

@@ -1,0 +1,190 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Fine-tuning ResNet50: bottlenecks, and what a wider head costs
+#
+# **You will learn** how a bottleneck block saves work, why ResNet50's head sees 2,048 features instead of 512, and what
+# a prediction of each network costs.
+#
+# **Time:** about 1 minute of computing on the synthetic sample (two CPU cores), 10 minutes of reading.
+#
+# **Series:** [01 explore](01_explore_fer2013.ipynb) · [02 ResNet18](02_finetune_resnet18.ipynb) ·
+# [03 ResNet34](03_finetune_resnet34.ipynb) · **04 ResNet50** · [05 compare](05_compare_resnets.ipynb)
+
+# %% [markdown]
+# ## Parameters
+#
+# The same settings as in notebooks 02 and 03, so that the networks are compared on equal terms.
+
+# %% tags=["parameters"]
+# parameters of this notebook
+data = "sample"
+run_dir = "runs/default"  # results go here; relative to the repository's root
+device = "auto"
+seed = 0
+weights = "none"  # or "imagenet", or a file or folder of state dicts
+trainable = "all"  # first trained stage: fc, layer4, layer3, layer2, layer1 or all
+image_size = 48
+epochs = 6
+batch_size = 32
+learning_rate = 0.001
+cached_views = 0  # copies of each image whose frozen features are kept; 0: a fresh one in every epoch
+
+# %%
+import matplotlib.pyplot as plt
+import pandas as pd
+from torch import nn
+
+from fer_nb_utils import experiment, figures
+from fer_nb_utils.architecture import draw_architecture
+from fer_nb_utils.cost import count_parameters, latency_ms, multiply_adds
+from fer_nb_utils.data import load
+from fer_nb_utils.models import MODELS, build_model
+from fer_nb_utils.notebook import Workspace, check_parameters, show_table
+from fer_nb_utils.reference import reference_runs
+from fer_nb_utils.training import TrainConfig
+
+check_parameters()
+work = Workspace(run_dir)
+
+# %% [markdown]
+# ## The bottleneck
+#
+# A 3x3 convolution over 256 channels costs 9 x 256 x 256 weights. The bottleneck first squeezes 256 channels to 64 with
+# a 1x1 convolution, does the 3x3 there, and widens back with another 1x1:
+
+# %%
+wide = build_model("resnet50", weights, trainable, seed=seed)
+convolutions = {
+    name: {
+        "in": layer.in_channels,
+        "kernel": layer.kernel_size[0],
+        "out": layer.out_channels,
+        "weights": layer.weight.numel(),
+    }
+    for name, layer in wide.layer1[1].named_modules()
+    if isinstance(layer, nn.Conv2d)
+}
+show_table(pd.DataFrame.from_dict(convolutions, orient="index").rename_axis("layer1, block 1"))
+
+# %% [markdown]
+# Three convolutions with 69,632 weights together, where two plain 3x3 ones over 256 channels would have 1,179,648.
+
+# %%
+bottleneck = sum(row["weights"] for row in convolutions.values())
+basic = 2 * 3 * 3 * 256 * 256
+print(f"bottleneck {bottleneck:,}, two 3x3 convolutions {basic:,}: {basic / bottleneck:.0f} times as many")
+
+# %%
+figure = draw_architecture(wide, "resnet50", image_size)
+work.save_figure(figure, "fig1_architecture_resnet50")
+plt.show()
+
+# %% [markdown]
+# ## What a wider head costs
+#
+# Every stage ends four times as wide as in ResNet18. For the head that is small change: `fc` grows from 512 x 7 to
+# 2,048 x 7 weights. The paper trains `layer4` as well, and there it is 15 million weights instead of 8.4.
+
+# %%
+models = {name: build_model(name, "none", "layer4") for name in MODELS}
+costs = {
+    name: {
+        "parameters": count_parameters(model)[0],
+        "layer4 + fc": count_parameters(model)[1],
+        "fc": sum(weight.numel() for weight in model.fc.parameters()),
+        "multiply-adds": multiply_adds(model, image_size),
+    }
+    for name, model in models.items()
+}
+show_table(pd.DataFrame.from_dict(costs, orient="index").rename_axis(f"at {image_size} px"))
+
+# %% [markdown]
+# Multiply-adds are not time. ResNet50 does about as many as ResNet34, but in more and thinner layers, so one image
+# often takes longer. Milliseconds on this machine, which vary by half from run to run:
+
+# %% tags=["nbval-ignore-output"]
+latency = {name: latency_ms(model, image_size) for name, model in models.items()}
+show_table(pd.Series(latency, name="ms an image").to_frame().rename_axis(f"at {image_size} px"), decimals=1)
+assert all(milliseconds > 0 for milliseconds in latency.values())
+
+# %% [markdown]
+# ## Training
+#
+# The same data and settings as before. The gradients of thin, deep blocks need more epochs from random weights: expect
+# ResNet50 behind the others after a few epochs on the sample.
+
+# %% tags=["nbval-ignore-output"]
+dataset = load(data)
+config = TrainConfig(
+    model="resnet50",
+    weights=weights,
+    trainable=trainable,
+    image_size=image_size,
+    epochs=epochs,
+    batch_size=batch_size,
+    learning_rate=learning_rate,
+    cached_views=cached_views,
+    seed=seed,
+)
+run = experiment.run(config, dataset, work.run_folder("resnet50"), device)
+assert run.history["train_loss"].iloc[-1] < run.history["train_loss"].iloc[0] or epochs == 1
+
+# %% tags=["nbval-ignore-output"]
+histories = {name: one.history for name, one in work.runs().items() if name in MODELS}
+figure = figures.training_curves(histories, note=run.protocol)
+work.save_figure(figure, "training_resnet50")
+plt.show()
+
+# %% [markdown]
+# ## On real faces
+#
+# The committed reference runs: three networks from random weights, all layers, the same few epochs, one after the other
+# on a machine with two CPU cores and nothing else to do.
+
+# %%
+reference = {one.config["model"]: one for name, one in reference_runs().items() if "scratch" in name}
+rows = {
+    name: {
+        "seconds an epoch": round(one.history["seconds"].median()),
+        "train accuracy": one.history["train_accuracy"].iloc[-1],
+        "test accuracy": one.metrics["full"]["accuracy"],
+    }
+    for name, one in reference.items()
+}
+show_table(pd.DataFrame.from_dict(rows, orient="index").rename_axis("FER-2013"))
+
+# %% [markdown]
+# ## The test, once
+
+# %% tags=["nbval-ignore-output"]
+tested = {
+    name: {key: measured[key] for key in ("support", "accuracy", "f1", "auc")}
+    | dict(zip(("low", "high"), measured["intervals"]["accuracy"], strict=True))
+    for name, measured in run.metrics.items()
+}
+show_table(pd.DataFrame.from_dict(tested, orient="index").rename_axis(f"resnet50 on {dataset.name}"))
+assert 0 < run.metrics["full"]["accuracy"] <= 1
+
+# %% [markdown]
+# ## What to take along
+#
+# * A bottleneck does the expensive 3x3 convolution on a quarter of the channels.
+# * Multiply-adds, weights, training time and latency are four different costs; say which one you mean.
+# * More capacity needs more data or better initial weights before it pays.
+#
+# Next: [the three side by side](05_compare_resnets.ipynb)

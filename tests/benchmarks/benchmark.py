@@ -1,0 +1,206 @@
+"""The project's speed, as ratios measured in one run: close other programs first.
+
+python tests/benchmarks/benchmark.py throughput   training loop against bare steps on random tensors (aim: 0.9 or more)
+python tests/benchmarks/benchmark.py caching      cached features against a plain loop (aim: layer4 2x, fc 5x)
+python tests/benchmarks/benchmark.py accuracy     what caching costs in accuracy, on a fifth of the train images
+python tests/benchmarks/benchmark.py memory       peak memory of a ResNet18 run at 64 px (aim: 2.5 GB or less)
+python tests/benchmarks/benchmark.py series       the whole series on the sample (aim: 5 minutes or less)
+
+`--data PATH` (or FER2013_PATH) takes FER-2013; without it the synthetic sample is used.
+"""
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch.utils.data import DataLoader
+from torchvision import datasets, transforms
+
+from fer_nb_utils import experiment
+from fer_nb_utils.classes import CLASSES
+from fer_nb_utils.data import Dataset, load, split_validation
+from fer_nb_utils.device import autocast, best_precision
+from fer_nb_utils.features import AugmentedImages, CachedFeatures
+from fer_nb_utils.models import build_model, split_at, train_mode
+from fer_nb_utils.training import TrainConfig, _Loop
+from fer_nb_utils.transforms import IMAGENET_MEAN, IMAGENET_STD, Augment, Preprocess
+
+CPU = torch.device("cpu")
+PRECISION = best_precision(CPU)
+
+
+@click.group()
+def main() -> None:
+    """Measure one thing."""
+
+
+@main.command()
+@click.option("--data", help="FER-2013; default: FER2013_PATH, else the sample.")
+@click.option("--rounds", default=5, show_default=True)
+def throughput(data: str | None, rounds: int) -> None:
+    """Images per second of the training loop, augmentation included, over those of bare steps on random tensors."""
+    train = _train_images(data, 1024)
+    for size in (48, 64):
+        seconds = _alternate(train, size, rounds)
+        rates = {name: len(train) / statistics.median(times) for name, times in seconds.items()}
+        shown = ", ".join(f"{name} {rate:.0f} images/s" for name, rate in rates.items())
+        print(f"resnet18, {size} px, {PRECISION}: {shown}, ratio {rates['loop'] / rates['bare']:.2f}")
+
+
+def _alternate(train: Dataset, size: int, rounds: int) -> dict[str, list[float]]:
+    """Seconds of epochs of the loop and of bare steps, in turns, so that whatever else the machine does hits both."""
+    model = build_model("resnet18", "none", "all").to(memory_format=torch.channels_last)
+    loop = _Loop(model, TrainConfig(trainable="all", epochs=1000), torch.from_numpy(train.labels), PRECISION, CPU)
+    source = AugmentedImages(torch.from_numpy(train.images), Preprocess(size), Augment())
+    loop.epoch(1, source)  # warm-up
+    seconds = {"loop": [], "bare": []}
+    for number in range(rounds):
+        seconds["loop"].append(_timed(loop.epoch, number + 2, source))
+        seconds["bare"].append(_timed(_bare_epoch, model, loop.optimizer, len(train), size))
+    return seconds
+
+
+def _bare_epoch(model: torch.nn.Module, optimizer: torch.optim.Optimizer, images: int, size: int) -> None:
+    inputs = torch.randn(128, 3, size, size).contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(0, len(CLASSES), (128,))
+    for _ in range(images // 128):
+        with autocast(CPU, PRECISION):
+            loss = F.cross_entropy(model(inputs).float(), labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+
+
+@main.command()
+@click.option("--data", help="FER-2013; default: FER2013_PATH, else the sample.")
+@click.option("--images", default=2048, show_default=True, help="Size of the slice.")
+def caching(data: str | None, images: int) -> None:
+    """20 epochs with four cached views over a plain loop: ImageFolder, torchvision transforms, two workers."""
+    train = _train_images(data, images)
+    size, views, epochs = 64, 4, 20
+    with tempfile.TemporaryDirectory() as folder:
+        _write_images(train, Path(folder))
+        for trainable in ("layer4", "fc"):
+            plain = _timed(_plain_epoch, Path(folder), size, trainable) * epochs
+            config = TrainConfig(trainable=trainable, epochs=epochs)
+            model = build_model("resnet18", "none", trainable).to(memory_format=torch.channels_last)
+            backbone, head = split_at(model, trainable)
+            start = time.perf_counter()
+            source = AugmentedImages(torch.from_numpy(train.images), Preprocess(size), Augment())
+            cached = CachedFeatures(source, backbone, views, 0, PRECISION, Path(folder) / "features.npy")
+            loop = _Loop(head, config, torch.from_numpy(train.labels), PRECISION, CPU)
+            for epoch in range(1, epochs + 1):
+                loop.epoch(epoch, cached)
+            ours = time.perf_counter() - start
+            times = f"plain {plain:.0f} s, cached {ours:.0f} s, {plain / ours:.1f} times faster"
+            print(f"{trainable:6} {epochs} epochs: {times}")
+
+
+def _plain_epoch(folder: Path, size: int, trainable: str) -> None:
+    """The loop of most tutorials, in the same precision, with the same frozen layers and the same augmentation."""
+    strengths = Augment()
+    pipeline = transforms.Compose(
+        [
+            transforms.Grayscale(3),
+            transforms.Resize(size),
+            transforms.RandomHorizontalFlip(strengths.flip),
+            transforms.RandomAffine(
+                strengths.rotation,
+                (strengths.shift, strengths.shift),
+                (1 - strengths.scale, 1 + strengths.scale),
+                strengths.shear,
+            ),
+            transforms.ColorJitter(strengths.brightness, strengths.contrast),
+            transforms.ToTensor(),
+            transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+        ]
+    )
+    loader = DataLoader(datasets.ImageFolder(str(folder), pipeline), batch_size=128, shuffle=True, num_workers=2)
+    model = build_model("resnet18", "none", trainable).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW((weight for weight in model.parameters() if weight.requires_grad), fused=True)
+    train_mode(model)
+    for inputs, labels in loader:
+        with autocast(CPU, PRECISION):
+            loss = F.cross_entropy(model(inputs.contiguous(memory_format=torch.channels_last)).float(), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def _write_images(train: Dataset, folder: Path) -> None:
+    for number, (image, label) in enumerate(zip(train.images, train.labels, strict=True)):
+        path = folder / CLASSES[label] / f"{number}.jpg"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(image).save(path, quality=95)
+
+
+@main.command()
+@click.option("--data", help="FER-2013; default: FER2013_PATH, else the sample.")
+@click.option("--weights", required=True, help="File of initial weights, or imagenet.")
+@click.option("--weights-label", default="", help="What tables call them.")
+@click.argument("folder", type=click.Path(path_type=Path))
+def accuracy(data: str | None, weights: str, weights_label: str, folder: Path) -> None:
+    """Train layer4 and fc on a fifth of the train images with cached and with fresh views; runs go to FOLDER."""
+    whole = load(data)
+    keep = (whole.usage != "Training") | (np.random.default_rng(0).random(len(whole)) < 0.2)
+    fifth = replace(
+        whole.subset(keep),
+        name=f"a fifth of {whole.name}'s train images",
+        fingerprint=f"{whole.fingerprint}, 0.2 of train, seed 0",
+    )
+    for name, views in {"cached": 4, "fresh": 0}.items():
+        config = TrainConfig(weights=weights, weights_label=weights_label, cached_views=views)
+        done = experiment.run(config, fifth, folder / f"resnet18_layer4_fifth_{name}", "cpu")
+        print(f"{name}: accuracy {done.metrics['full']['accuracy']:.3f}")
+
+
+@main.command()
+@click.option("--data", help="FER-2013; default: FER2013_PATH, else the sample.")
+def memory(data: str | None) -> None:
+    """Peak memory of ResNet18 at 64 px: layer4 on four cached views, and all layers, each in a process of its own."""
+    for trainable, views in (("layer4", 4), ("all", 0)):
+        settings = {"weights": "none", "trainable": trainable, "cached_views": views, "epochs": 1, "image_size": 64}
+        with tempfile.TemporaryDirectory() as folder:
+            code = (
+                "from fer_nb_utils import experiment, data, training\n"
+                f"config, dataset = training.TrainConfig(**{settings}), data.load({data!r})\n"
+                f"run = experiment.run(config, dataset, {folder + '/run'!r}, 'cpu')\n"
+                "print(len(run.predictions), run.config['peak_memory_mb'])"
+            )
+            done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        tested, peak = done.stdout.splitlines()[-1].split()
+        print(f"resnet18, 64 px, {trainable}, {views} cached views, {tested} test images: {int(peak) / 1024:.2f} GiB")
+
+
+@main.command()
+def series() -> None:
+    """Seconds of the whole series on the sample, in a new folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "fer_nb_utils", "run", "--run-dir", folder]
+        seconds = _timed(subprocess.check_call, command)
+    print(f"series on the sample: {seconds / 60:.1f} minutes")
+
+
+def _train_images(data: str | None, count: int) -> Dataset:
+    train, _ = split_validation(load(data))
+    return train.subset(np.random.default_rng(0).permutation(len(train))[:count])
+
+
+def _timed(action: Callable, *arguments: object) -> float:
+    start = time.perf_counter()
+    action(*arguments)
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    main()

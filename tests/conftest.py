@@ -1,0 +1,29 @@
+"""Fixtures of the unit tests: a cache of their own, and the real data set where it is there."""
+
+from pathlib import Path
+
+import pytest
+
+from fer_nb_utils.data import load
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Decoded copies stay among the tests, and the user's choice of data outside."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FER_NB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("FER2013_PATH", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def fer2013_zip():
+    path = Path(__file__).parents[2] / "shared" / "data" / "fer2013.zip"
+    if not path.is_file():
+        pytest.skip("FER-2013 is not at ../shared/data/fer2013.zip beside the repository")
+    return path
+
+
+@pytest.fixture(scope="session")
+def fer2013(fer2013_zip):
+    return load(fer2013_zip, progress=False)

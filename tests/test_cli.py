@@ -1,0 +1,149 @@
+"""The command line, as people call it."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from fer_nb_utils import __version__, runner
+from fer_nb_utils.__main__ import main
+from fer_nb_utils.errors import UserError
+
+FER2013 = Path(__file__).parents[2] / "shared" / "data" / "fer2013.zip"
+
+
+def call(*arguments, **options):
+    command = [sys.executable, "-m", "fer_nb_utils", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, **options)
+
+
+@pytest.mark.parametrize("arguments", [["-m", "fer_nb_utils", "--help"], ["-c", "import fer_nb_utils"]])
+def test_help_and_import_load_nothing_heavy(arguments):
+    lines = subprocess.run(
+        [sys.executable, "-X", "importtime", *arguments], capture_output=True, text=True, check=True
+    ).stderr.splitlines()
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+    assert "fer_nb_utils" in loaded
+    assert not loaded & {"torch", "matplotlib", "cv2", "pandas", "numpy", "papermill"}
+
+
+def test_help_answers_in_under_a_second():
+    start = time.perf_counter()
+    answer = call("--help")
+    assert time.perf_counter() - start < 1 and "run" in answer.stdout and "data" in answer.stdout
+
+
+def test_version():
+    assert __version__ in call("--version").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["data", "check", "/no/such/place.zip"], "/no/such/place.zip"),
+        (["run", "--profile", "fast"], "choose one of laptop, paper, sample"),
+        (["run", "--profile", "paper"], "give --data PATH or set FER2013_PATH"),
+        (["run", "--data", "missing.zip"], "missing.zip does not exist"),
+        (["run", "-p", "weights", "resnet.pth"], "resnet.pth does not exist"),
+        (["run", "05"], "write --only 05"),
+        (["run", "--update", "-p", "epochs", "1"], "--update takes no other parameters"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_2(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.delenv("FER2013_PATH", raising=False)
+    answer = call(*arguments, cwd=tmp_path)
+    assert answer.returncode == 2 and answer.stdout == ""
+    assert message in answer.stderr and answer.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_data_check_prints_counts_and_audit_of_the_sample():
+    answer = call("data", "check", "sample")
+    assert answer.returncode == 0
+    assert "synthetic sample" in answer.stdout and "surprise" in answer.stdout and "sha256:" in answer.stdout
+
+
+@pytest.mark.skipif(not FER2013.exists(), reason="the real FER-2013 is not here")
+def test_data_check_recognises_fer2013():
+    answer = call("data", "check", FER2013)
+    assert answer.returncode == 0
+    assert "This is FER-2013 as published" in answer.stdout
+    assert all(number in answer.stdout for number in ("28,709", "1,516", "568", "57"))
+
+
+def test_data_that_cannot_be_read_stop_the_run_before_it_starts(tmp_path):
+    (tmp_path / "broken.zip").write_bytes(b"PK not really")
+    answer = call("run", "--data", "broken.zip", "--run-dir", "results", cwd=tmp_path)
+    assert answer.returncode == 2 and "broken.zip" in answer.stderr and answer.stderr.count("\n") == 1
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.fixture
+def calls(monkeypatch, tmp_path):
+    """What `run` would do, without doing it."""
+    made = {}
+
+    def plan(profile, given, only, run_dir):
+        made.update(profile=profile.name, given=given, only=only, run_dir=run_dir)
+        raise UserError("planned")
+
+    monkeypatch.setattr(runner, "plan", plan)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "faces.zip").touch()
+    return made
+
+
+def run(*arguments):
+    result = CliRunner().invoke(main, ["run", *arguments])
+    assert "planned" in result.output
+    return result
+
+
+def test_defaults_are_the_sample_in_a_folder_of_its_own(calls):
+    run()
+    assert calls == {"profile": "sample", "given": {}, "only": (), "run_dir": runner.ROOT / "runs" / "sample"}
+
+
+def test_options_become_parameters_and_paths_count_from_here(calls, tmp_path):
+    run("--data", "faces.zip", "--only", "02", "05", "-p", "epochs", "3", "--device", "cpu", "--weights", "none")
+    data = str(tmp_path / "faces.zip")
+    assert calls["given"] == {"epochs": "3", "data": data, "weights": "none", "device": "cpu"}
+    assert calls["only"] == ("02", "05") and calls["run_dir"].name == "sample-faces"
+
+
+def test_fer2013_path_serves_the_profiles_for_real_data_only(calls, tmp_path, monkeypatch):
+    monkeypatch.setenv("FER2013_PATH", "faces.zip")
+    run("--profile", "laptop", "--run-dir", "results")
+    assert calls["given"] == {"data": str(tmp_path / "faces.zip")} and calls["run_dir"] == tmp_path / "results"
+    run()
+    assert calls["given"] == {}
+
+
+def test_failed_notebooks_are_named_and_exit_1(monkeypatch, tmp_path):
+    monkeypatch.setattr(runner, "plan", lambda *_: [])
+    monkeypatch.setattr(runner, "run", lambda *_: ["02_finetune_resnet18, cell [3] (x): ValueError: bad"])
+    result = CliRunner().invoke(main, ["run", "--run-dir", str(tmp_path)])
+    assert result.exit_code == 1 and "failed:  02_finetune_resnet18, cell [3] (x): ValueError: bad" in result.output
+    assert (tmp_path / "index.html").exists()
+
+
+def test_ctrl_c_ends_without_a_traceback(monkeypatch, tmp_path):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, "plan", lambda *_: [])
+    monkeypatch.setattr(runner, "run", interrupted)
+    result = CliRunner().invoke(main, ["run", "--run-dir", str(tmp_path)])
+    assert result.exit_code == 130 and "goes on from here" in result.output
+
+
+def test_download_without_credentials_says_how_to_get_the_file_by_hand(monkeypatch):
+    def refuse(_):
+        raise PermissionError("401")
+
+    monkeypatch.setattr("kagglehub.dataset_download", refuse)
+    result = CliRunner().invoke(main, ["data", "download"])
+    assert result.exit_code == 2 and "by hand" in result.output and "Traceback" not in result.output
