@@ -383,7 +383,8 @@ if real_networks:
 # ## How much of ResNet18 to train
 #
 # From `fc` alone to all layers. *Cached* means that the frozen layers' output was computed once for four augmented
-# copies of each image, instead of new ones in every epoch.
+# copies of each image, instead of new ones in every epoch. The machine had other work beside
+# these three, so their times (right panel) tell nothing about cost.
 
 # %%
 if real_depths:
