@@ -154,7 +154,7 @@ plt.show()
 # ## On real faces
 #
 # The committed reference runs: three networks from random weights, all layers, the same few epochs, one after the other
-# on a machine with two CPU cores and nothing else to do.
+# on a machine with two CPU cores and little else to do.
 
 # %%
 reference = {one.config["model"]: one for name, one in reference_runs().items() if "scratch" in name}
