@@ -141,6 +141,15 @@ def bootstrap_f1(predictions: pd.DataFrame, n: int = 1000, seed: int = 0) -> pd.
     return pd.DataFrame(np.concatenate([_f1(confusion).T for confusion in confusions]), columns=list(CLASSES))
 
 
+def f1_intervals(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """95 % bootstrap intervals of Table 2's F1, the mean over the networks: a row each class, columns low, high.
+
+    Every network is judged on the same resampled images, so the runs must be about the same ones.
+    """
+    samples = sum(bootstrap_f1(predictions.sort_values("file")) for predictions in runs.values()) / len(runs)
+    return samples.quantile([0.025, 0.975]).set_axis(["low", "high"]).T
+
+
 def _resamples(images: int, n: int, seed: int, chunk: int = 100) -> Iterator[np.ndarray]:
     """How often each image was drawn: float64 (images, up to `chunk`), `n` columns in all."""
     rng = np.random.default_rng(seed)

@@ -12,7 +12,7 @@ import pandas as pd
 from nbconvert import HTMLExporter
 
 from . import __version__
-from .evaluation import MEASURES, table2, test_sets
+from .evaluation import MEASURES, f1_intervals, table2, test_sets
 from .files import write_json, write_text
 from .notebook import Workspace, formatted
 from .reference import PAPER_TABLE1, PAPER_TABLE2
@@ -99,11 +99,15 @@ def _table1(run: Run) -> dict:
 
 
 def _table2(runs: dict[str, Run]) -> dict:
-    """Per test set, the mean per expression over the runs named like the three models, the paper's comparison."""
+    """Per test set, Table 2 over the runs named like the three models, with the interval of F1."""
     main = {name: test_sets(run.predictions, run.twins_in_train) for name, run in _main(runs).items()}
     names = next(iter(main.values()), {})
-    tables = {name: table2({model: sets[name] for model, sets in main.items()}) for name in names}
-    return {name: json.loads(table.to_json(orient="index")) for name, table in tables.items()}
+    found = {}
+    for name in names:
+        rows = {model: sets[name] for model, sets in main.items()}
+        table = table2(rows).join(f1_intervals(rows).add_prefix("f1_"))
+        found[name] = json.loads(table.to_json(orient="index"))
+    return found
 
 
 def _main(runs: dict[str, Run]) -> dict[str, Run]:

@@ -91,6 +91,8 @@ def test_table2_is_the_mean_over_the_three_models_alone(run_dir):
     of_three = [m for m, name in zip(models, found["table1"], strict=True) if name in names]
     expected = np.mean([m["full"]["per_class"]["happy"]["f1"] for m in of_three])
     assert found["table2"]["full"]["happy"]["f1"] == pytest.approx(expected)
+    for row in found["table2"]["full"].values():
+        assert row["f1_low"] <= row["f1"] <= row["f1_high"]
 
 
 def test_the_page_needs_no_network_and_shows_everything(run_dir):
