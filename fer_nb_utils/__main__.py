@@ -154,6 +154,43 @@ def publish(folders: tuple[Path, ...], checkpoint: str | None) -> None:
         click.echo(publish_checkpoint(runs[-1], checkpoint))
 
 
+@main.command()
+@click.option("--source", default="0", show_default=True, help="Camera number, video, image or folder, or 'demo'.")
+@click.option("--table", type=click.Path(path_type=Path), help="Write a row for every face of every frame (.csv).")
+@click.option("--video", type=click.Path(path_type=Path), help="Write the annotated frames (.mp4 or .avi).")
+@click.option("--checkpoint", help="A .safetensors file or a finished run's folder (default: the embedded ResNet18).")
+@click.option("--cascade", help="One of OpenCV's face cascades (default: haarcascade_frontalface_default.xml).")
+@click.option("--smoothing", default=0.3, show_default=True, type=click.FloatRange(0), help="Seconds; 0 for none.")
+@click.option(
+    "--display-duration", default=0.5, show_default=True, type=click.FloatRange(0), help="Seconds of a label."
+)
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop there (default: at the end, or Ctrl-C).")
+@click.option("--window", is_flag=True, help="Show the picture in a window; Escape or Q closes it.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, mps, cuda or cuda:1.")
+def live(table: Path | None, checkpoint: str | None, cascade: str | None, device: str, **options: object) -> None:
+    """Label the faces before a camera, or in a video or pictures, and say at the end how fast it went.
+
+    Nothing is recorded unless --table or --video asks for it.
+    """
+    from .device import choose_device
+    from .files import atomic_path, check_writable
+    from .live.detector import DEFAULT
+    from .live.realtime import realtime_prediction, summary
+    from .networks import EMBEDDED, load_network
+
+    if table:
+        check_writable(table)
+    network = load_network(checkpoint or EMBEDDED)
+    options |= {"device": choose_device(device), "cascade": cascade or DEFAULT}
+    labelled = realtime_prediction(network.model, network.transform, **options)
+    if table:
+        with atomic_path(table) as temporary:
+            labelled.to_csv(temporary, index=False, float_format="%.6g")
+    click.echo(summary(labelled))
+    if not labelled.attrs["frames"]:
+        sys.exit(1)
+
+
 @main.group("data", cls=Group)
 def data_group() -> None:
     """Look at a data set, or get FER-2013."""

@@ -1,4 +1,8 @@
-"""The seven expressions and the three original splits of FER-2013, in the order used everywhere."""
+"""The seven expressions, their colours, and the three original splits of FER-2013, in the order used everywhere."""
 
 CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
+# told apart with any common colour-blindness: Okabe and Ito 2008, https://jfly.uni-koeln.de/color/
+CLASS_COLORS = dict(
+    zip(CLASSES, ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#7A7A7A", "#0072B2", "#56B4E9"), strict=True)
+)
 USAGES = ("Training", "PublicTest", "PrivateTest")

@@ -22,15 +22,12 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from scipy.stats import binomtest
 
 from . import evaluation
-from .classes import CLASSES, USAGES
+from .classes import CLASS_COLORS, CLASSES, USAGES
 from .data import Dataset
 from .errors import UserError
 from .reference import PAPER_CLAIMS, PAPER_TABLE1, PAPER_TABLE2
 
 INK, FAINT = "#222222", "#6b6b6b"
-CLASS_COLORS = dict(
-    zip(CLASSES, ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#7A7A7A", "#0072B2", "#56B4E9"), strict=True)
-)
 MODEL_STYLES = {"resnet18": ("#0072B2", "o"), "resnet34": ("#E69F00", "s"), "resnet50": ("#009E73", "^")}
 OTHER_STYLES = (("#D55E00", "D"), ("#CC79A7", "v"), ("#56B4E9", "P"), ("#7A7A7A", "X"))
 PAPER_IMAGES = int(PAPER_TABLE1["support"].iloc[0])
@@ -59,7 +56,7 @@ def style() -> Iterator[None]:
         yield
 
 
-def _finish(figure: Figure, title: str, note: str) -> Figure:
+def finish(figure: Figure, title: str, note: str) -> Figure:
     """Title above and note below, both inside the constrained layout."""
     figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
     if note:
@@ -78,7 +75,8 @@ def _styles(names: Collection[str]) -> dict[str, tuple[str, str]]:
     return styles
 
 
-def _percent(axis: Axes, which: str = "y") -> None:
+def percent(axis: Axes, which: str = "y") -> None:
+    """Label the ticks of an axis of shares in per cent."""
     (axis.yaxis if which == "y" else axis.xaxis).set_major_formatter(PercentFormatter(1, decimals=0))
 
 
@@ -97,7 +95,7 @@ def class_counts(counts: pd.DataFrame, note: str = "") -> Figure:
         axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         axis.grid(axis="y", visible=False)
     axes[0, 0].invert_yaxis()
-    return _finish(figure, "Images per class and split", note)
+    return finish(figure, "Images per class and split", note)
 
 
 @style()
@@ -112,14 +110,15 @@ def mean_faces(dataset: Dataset, note: str = "") -> Figure:
         shown = axes[1, column].imshow(apart[column], cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
         axes[0, column].set_title(name, color=CLASS_COLORS[name], fontweight="bold", loc="center")
     for axis in axes.flat:
-        _bare(axis)
+        bare(axis)
     axes[0, 0].set_ylabel("mean")
     axes[1, 0].set_ylabel("difference")
     figure.colorbar(shown, ax=axes, shrink=0.45, anchor=(0, 0), pad=0.01, label="grey levels")
-    return _finish(figure, "Mean face of each class, and its difference from the average", note)
+    return finish(figure, "Mean face of each class, and its difference from the average", note)
 
 
-def _bare(axis: Axes) -> None:
+def bare(axis: Axes) -> None:
+    """No ticks, frame or grid: a picture."""
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)
     axis.grid(visible=False)
@@ -150,7 +149,7 @@ def pixel_statistics(index: pd.DataFrame, note: str = "") -> Figure:
         axis.set(title=title, xlabel=f"{measure} of an image's pixels", ylabel="")
         axis.set_xlim(left=0)
     figure.get_layout_engine().set(wspace=0.05)  # keeps the panels' outer tick labels apart
-    return _finish(figure, "Brightness and contrast of the images, by class", note)
+    return finish(figure, "Brightness and contrast of the images, by class", note)
 
 
 @style()
@@ -162,12 +161,12 @@ def face_grid(dataset: Dataset, per_class: int = 8, note: str = "") -> Figure:
     for row, name in enumerate(CLASSES):
         faces = dataset.images[dataset.labels == row][:per_class]
         for axis, face in zip_longest(axes[row], faces):
-            _bare(axis)
+            bare(axis)
             if face is not None:
                 axis.imshow(face, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", color=CLASS_COLORS[name])
         axes[row, 0].yaxis.label.set_fontweight("bold")
-    return _finish(figure, "The first faces of each class", note)
+    return finish(figure, "The first faces of each class", note)
 
 
 @style()
@@ -179,11 +178,11 @@ def augmented_faces(originals: np.ndarray, augmented: np.ndarray, note: str = ""
     for row in range(rows):
         for axis, face in zip(axes[row], [originals[row], *augmented[row]], strict=True):
             axis.imshow(face, cmap="gray", vmin=low, vmax=high)
-            _bare(axis)
+            bare(axis)
     axes[0, 0].set_title("original", loc="center")
     for column in range(1, draws + 1):
         axes[0, column].set_title(f"draw {column}", loc="center", color=FAINT)
-    return _finish(figure, "What the augmentation does", note)
+    return finish(figure, "What the augmentation does", note)
 
 
 @style()
@@ -208,13 +207,13 @@ def training_curves(histories: Mapping[str, pd.DataFrame], note: str = "", valid
     axes[0].set_ylabel("cross-entropy")
     axes[2].set_ylabel("minutes since the start" if minutes else "seconds since the start")
     axes[2].set_ylim(bottom=0)
-    _percent(axes[1])
+    percent(axes[1])
     handles, labels = axes[0].get_legend_handles_labels()
     if validation:
         handles.append(plt.Line2D([], [], color=FAINT, linestyle="--", linewidth=1.2))
         labels.append("validation")
     figure.legend(handles, labels, loc="outside upper right", ncols=len(labels))
-    return _finish(figure, "Training", note)
+    return finish(figure, "Training", note)
 
 
 @style()
@@ -236,10 +235,10 @@ def freezing_comparison(fc: pd.DataFrame, layer4: pd.DataFrame, note: str = "") 
     axis.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1))
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.margins(x=0.04)
-    _percent(axis)
+    percent(axis)
     keys = [plt.Line2D([], [], color=FAINT, linestyle=dash) for dash in ("-", "--")]
     axis.legend(keys, ["training", "validation"], loc="lower right", ncols=2)
-    return _finish(figure, "What unfreezing layer4 gives", note)
+    return finish(figure, "What unfreezing layer4 gives", note)
 
 
 @style()
@@ -270,7 +269,7 @@ def confusion_matrices(runs: Mapping[str, pd.DataFrame], note: str = "") -> Figu
         axis.tick_params(axis="x", rotation=45, length=0)
         axis.tick_params(axis="y", rotation=0, length=0)
     figure.colorbar(axes[0, 0].collections[0], ax=axes, shrink=0.6, pad=0.02, format=PercentFormatter(1))
-    return _finish(figure, "Confusion matrix" if len(runs) == 1 else "Confusion matrices", note)
+    return finish(figure, "Confusion matrix" if len(runs) == 1 else "Confusion matrices", note)
 
 
 @style()
@@ -282,7 +281,7 @@ def roc_curves(runs: Mapping[str, pd.DataFrame], note: str = "") -> Figure:
         _roc(axis, predictions)
         axis.set(title=name, xlabel="false positive rate")
     axes[0, 0].set_ylabel("true positive rate")
-    return _finish(figure, "ROC curves, each class against the rest", note)
+    return finish(figure, "ROC curves, each class against the rest", note)
 
 
 def _roc(axis: Axes, predictions: pd.DataFrame) -> None:
@@ -326,7 +325,7 @@ def class_f1(table2: pd.DataFrame, note: str = "") -> Figure:
         plt.Rectangle((0, 0), 1, 1, facecolor="white", edgecolor=FAINT, hatch="////"),
     ]
     axis.legend(keys, ["ours", "paper (mean of three models)"], loc="upper left", ncols=2)
-    return _finish(figure, "F1 of each expression", note)
+    return finish(figure, "F1 of each expression", note)
 
 
 @style()
@@ -368,8 +367,8 @@ def accuracy_intervals(
     axis.set_xlim(low, high + 0.25 * (high - low))
     hint = "; hollow: epoch chosen with the help of these images" if selected_on_public_test else ""
     axis.set_xlabel(f"accuracy, with 95 % interval{hint}")
-    _percent(axis, "x")
-    return _finish(figure, "Accuracy on every test set", note)
+    percent(axis, "x")
+    return finish(figure, "Accuracy on every test set", note)
 
 
 def _wilson(share: float, n: int) -> tuple[float, float]:
@@ -399,7 +398,7 @@ def accuracy_cost(costs: pd.DataFrame, note: str = "") -> Figure:
         axis.set(title=title, xlabel=unit, xlim=(0, costs[column].max() / scale * 1.2))
     axes[0].set_ylabel("accuracy, full test set")
     axes[0].margins(y=0.25)
-    _percent(axes[0])
+    percent(axes[0])
     keys = [
         plt.Line2D(
             [],
@@ -412,4 +411,4 @@ def accuracy_cost(costs: pd.DataFrame, note: str = "") -> Figure:
         for name, count in costs["parameters"].items()
     ]
     figure.legend(handles=keys, loc="outside upper right", ncols=len(keys))
-    return _finish(figure, "Accuracy against cost", note)
+    return finish(figure, "Accuracy against cost", note)

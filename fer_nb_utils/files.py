@@ -2,10 +2,13 @@
 
 import json
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from .errors import UserError
 
 
 @contextmanager
@@ -34,3 +37,16 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, obj: object) -> None:
     """Write `obj` as indented JSON; NaN and infinity raise ValueError, for they are not JSON."""
     write_text(path, json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def check_writable(path: str | Path) -> None:
+    """Raise UserError now when a file could not be written to `path` later, after the work; leaves nothing there."""
+    path = Path(path)
+    try:
+        is_folder = path.is_dir()
+        folder = next(folder for folder in path.absolute().parents if folder.exists())
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}); choose another place.") from error
+    if is_folder:
+        raise UserError(f"{path} is a folder; give the name of a file in it.")

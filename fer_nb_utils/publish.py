@@ -10,11 +10,11 @@ from .classes import CLASSES
 from .cost import latency_ms
 from .evaluation import per_class
 from .files import atomic_path, write_json, write_text
+from .networks import CHECKPOINTS
 from .notebook import markdown
 from .reference import FOLDER, PAPER_TABLE1, reference_runs
 from .runs import DIGITS, Run
 
-CHECKPOINTS = Path(__file__).parent / "checkpoints"
 MARKS = ("<!-- results: written by `publish` -->\n", "<!-- end of results -->")
 
 

@@ -23,7 +23,8 @@
 # **Time:** about 2 minutes of computing on the synthetic sample (two CPU cores), 25 minutes of reading.
 #
 # **Series:** [01 explore](01_explore_fer2013.ipynb) · **02 ResNet18** · [03 ResNet34](03_finetune_resnet34.ipynb) ·
-# [04 ResNet50](04_finetune_resnet50.ipynb) · [05 compare](05_compare_resnets.ipynb)
+# [04 ResNet50](04_finetune_resnet50.ipynb) · [05 compare](05_compare_resnets.ipynb) ·
+# [06 webcam](06_live_webcam.ipynb)
 #
 # **Paper:** Sheng and Lau, *Optimising Facial Expression Recognition* (2024),
 # [doi 10.11159/jmids.2024.005](https://doi.org/10.11159/jmids.2024.005).

@@ -23,7 +23,8 @@
 # **Time:** about 1 minute of computing on the synthetic sample (two CPU cores), 10 minutes of reading.
 #
 # **Series:** [01 explore](01_explore_fer2013.ipynb) · [02 ResNet18](02_finetune_resnet18.ipynb) · **03 ResNet34** ·
-# [04 ResNet50](04_finetune_resnet50.ipynb) · [05 compare](05_compare_resnets.ipynb)
+# [04 ResNet50](04_finetune_resnet50.ipynb) · [05 compare](05_compare_resnets.ipynb) ·
+# [06 webcam](06_live_webcam.ipynb)
 
 # %% [markdown]
 # ## Parameters

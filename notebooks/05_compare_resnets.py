@@ -23,7 +23,8 @@
 # **Time:** about half a minute of computing (nothing is trained here), 20 minutes of reading.
 #
 # **Series:** [01 explore](01_explore_fer2013.ipynb) · [02 ResNet18](02_finetune_resnet18.ipynb) ·
-# [03 ResNet34](03_finetune_resnet34.ipynb) · [04 ResNet50](04_finetune_resnet50.ipynb) · **05 compare**
+# [03 ResNet34](03_finetune_resnet34.ipynb) · [04 ResNet50](04_finetune_resnet50.ipynb) · **05 compare** ·
+# [06 webcam](06_live_webcam.ipynb)
 #
 # **Paper:** Sheng and Lau, *Optimising Facial Expression Recognition* (2024),
 # [doi 10.11159/jmids.2024.005](https://doi.org/10.11159/jmids.2024.005).
@@ -433,4 +434,4 @@ checked["verdict"].value_counts()
 #   epochs, on a GPU: `python -m fer_nb_utils run --profile paper --data PATH`.
 #
 # Saved in the run folder: this run's figures and tables in `figures/` and `tables/`, the reference's in
-# `reference/figures/` and `reference/tables/`. Back to [the data](01_explore_fer2013.ipynb).
+# `reference/figures/` and `reference/tables/`. Next: [your own face](06_live_webcam.ipynb).

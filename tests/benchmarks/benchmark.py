@@ -5,6 +5,8 @@ python tests/benchmarks/benchmark.py caching      cached features against a plai
 python tests/benchmarks/benchmark.py accuracy     what caching costs in accuracy, on a fifth of the train images
 python tests/benchmarks/benchmark.py memory       peak memory of a ResNet18 run at 64 px (aim: 2.5 GB or less)
 python tests/benchmarks/benchmark.py series       the whole series on the sample (aim: 5 minutes or less)
+python tests/benchmarks/benchmark.py live         the live pipeline (aim: median 25 ms a frame, p95 40 ms)
+python tests/benchmarks/benchmark.py browser      camera to overlay (aim: 12 frames/s, p95 150 ms, flat memory)
 
 `--data PATH` (or FER2013_PATH) takes FER-2013; without it the synthetic sample is used.
 """
@@ -15,11 +17,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import click
 import numpy as np
+import pandas as pd
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -31,7 +35,9 @@ from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.data import Dataset, load, split_validation
 from fer_nb_utils.device import autocast, best_precision
 from fer_nb_utils.features import AugmentedImages, CachedFeatures
+from fer_nb_utils.live.realtime import realtime_prediction, stage_times
 from fer_nb_utils.models import build_model, split_at, train_mode
+from fer_nb_utils.networks import load_network
 from fer_nb_utils.training import TrainConfig, _Loop
 from fer_nb_utils.transforms import IMAGENET_MEAN, IMAGENET_STD, Augment, Preprocess
 
@@ -189,6 +195,57 @@ def series() -> None:
         command = [sys.executable, "-m", "fer_nb_utils", "run", "--run-dir", folder]
         seconds = _timed(subprocess.check_call, command)
     print(f"series on the sample: {seconds / 60:.1f} minutes")
+
+
+@main.command()
+@click.option("--rounds", default=5, show_default=True)
+def live(rounds: int) -> None:
+    """Milliseconds a frame by stage: 640x480, one face, the embedded ResNet18 at 64 px, no browser."""
+    network = load_network()
+    tables = [realtime_prediction(network.model, network.transform, source="demo") for _ in range(rounds + 1)]
+    table = pd.concat([table.assign(frame=table["frame"] + 1000 * n) for n, table in enumerate(tables[1:])])
+    print(f"{table['frame'].nunique()} frames, milliseconds a frame\n{stage_times(table).round(1)}")
+
+
+@main.command()
+@click.option("--frames", default=1000, show_default=True)
+@click.option("--picture", type=click.Path(path_type=Path), help="Also save a picture of the widget at work.")
+def browser(frames: int, picture: Path | None) -> None:
+    """Frames a second, latency and memory in a real browser with a fake camera; needs Chromium and Playwright."""
+    sys.path.insert(0, str(Path(__file__).parents[1]))
+    import browser as chrome
+    from playwright.sync_api import sync_playwright
+
+    cells = ["from fer_nb_utils.live.widget import LiveCamera\ncamera = LiveCamera()\ncamera"]
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        server = stack.enter_context(chrome.jupyterlab(folder))
+        camera = chrome.write_fake_camera(folder / "camera.mjpeg", [chrome.astronaut_frame()[0]])
+        launched = chrome.launch(stack.enter_context(sync_playwright()), camera)
+        lab = stack.enter_context(chrome.opened(launched, server, cells))
+        lab.run_all()
+        lab.start()
+        lab.wait("Number(live.dataset.frames) > 50")
+        lab.js(KEEP_LATENCIES)
+        first, start = lab.data(), time.perf_counter()
+        memory = [(server.memory(), lab.heap())]
+        for part in range(1, 5):
+            lab.wait(f"Number(live.dataset.frames) >= {int(first['frames']) + part * frames // 4}", timeout=600)
+            memory.append((server.memory(), lab.heap()))
+        seconds = time.perf_counter() - start
+        latencies = lab.js("return window.latencies")
+        if picture:
+            lab.screenshot(picture, widget=0)
+    median, p95 = np.percentile(latencies, [50, 95])
+    print(f"{len(latencies) / seconds:.1f} frames/s; camera to overlay: median {median:.0f} ms, p95 {p95:.0f} ms")
+    print("MiB of kernel and page:", ", ".join(f"{kernel >> 20} {page / 2**20:.1f}" for kernel, page in memory))
+
+
+KEEP_LATENCIES = """
+    window.latencies = [];
+    const note = () => window.latencies.push(Number(live.dataset.latency));
+    new MutationObserver(note).observe(live, { attributeFilter: ["data-frames"] });
+"""
 
 
 def _train_images(data: str | None, count: int) -> Dataset:

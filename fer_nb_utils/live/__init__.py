@@ -1,0 +1,1 @@
+"""Expressions in moving pictures: from a camera, a video, a folder of images or the demo clip."""

@@ -1,0 +1,88 @@
+"""Faces in a frame by OpenCV's cascades, and the cut-outs that look like images of FER-2013."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..errors import UserError
+
+DEFAULT = "haarcascade_frontalface_default.xml"  # the paper's
+
+REDUCED_HEIGHT = 160
+SCALE_FACTOR = 1.1
+MIN_NEIGHBORS = 5
+SMALLEST_FACE = 0.2
+
+MARGIN = 0.01
+
+
+def cascades() -> list[str]:
+    """Names of the cascade files that come with OpenCV, for faces and other things, sorted."""
+    return sorted(path.name for path in Path(cv2.data.haarcascades).glob("*.xml"))
+
+
+class FaceDetector:
+    """Finds faces with one of `cascades()`.
+
+    Not to be called from two threads at once: OpenCV's cascade keeps its state in the object; the caller locks.
+    Raises UserError when the cascade cannot be loaded.
+    """
+
+    def __init__(self, cascade: str = DEFAULT):
+        self._cascade = _load(cascade)
+
+    def __call__(self, frame: np.ndarray) -> np.ndarray:
+        """uint8 (height, width, 3) BGR or (height, width) grey -> boxes int (n, 4), the largest first.
+
+        A box is x, y, width, height in the frame's pixels.
+        """
+        shrink = min(REDUCED_HEIGHT / len(frame), 1.0)
+        width = max(round(frame.shape[1] * shrink), 1)
+        small = _grey(cv2.resize(frame, (width, round(len(frame) * shrink)), interpolation=cv2.INTER_AREA))
+        side = round(SMALLEST_FACE * len(small))
+        found = self._cascade.detectMultiScale(small, SCALE_FACTOR, MIN_NEIGHBORS, minSize=(side, side))
+        boxes = np.rint(np.reshape(found, (-1, 4)) / shrink).astype(int)
+        return boxes[np.argsort(-boxes[:, 2], kind="stable")]
+
+
+def square(frame: np.ndarray, box: Sequence[int], margin: float) -> np.ndarray:
+    """The square round a box, enlarged on each side by `margin` (a share of the box's side), as uint8 (side, side[, 3]).
+
+    The frame's border is repeated where the square leaves it; elsewhere the result is a view of the frame.
+    """
+    x, y, width, height = (int(value) for value in box)
+    side = max(round(max(width, height) * (1 + 2 * margin)), 1)
+    left, top = round(x + (width - side) / 2), round(y + (height - side) / 2)
+    cut = frame[max(top, 0) : top + side, max(left, 0) : left + side]
+    beyond = max(-top, 0), max(top + side - len(frame), 0), max(-left, 0), max(left + side - frame.shape[1], 0)
+    return cv2.copyMakeBorder(cut, *beyond, cv2.BORDER_REPLICATE) if any(beyond) else cut
+
+
+def face_crop(frame: np.ndarray, box: Sequence[int], margin: float = MARGIN, size: int = 48) -> np.ndarray:
+    """A face like an image of FER-2013: grey uint8 (size, size), from a BGR or grey frame and the face's box.
+
+    `margin`: see `square`; it may be negative.
+    """
+    grey = _grey(square(frame, box, margin))
+    flag = cv2.INTER_AREA if len(grey) > size else cv2.INTER_CUBIC
+    return cv2.resize(grey, (size, size), interpolation=flag)
+
+
+def _grey(image: np.ndarray) -> np.ndarray:
+    return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+
+
+def _load(name: str) -> "cv2.CascadeClassifier":
+    try:
+        cascade = cv2.CascadeClassifier(str(Path(cv2.data.haarcascades) / name))
+        loaded = not cascade.empty()
+    except (AttributeError, cv2.error, SystemError):
+        loaded = False
+    if not loaded:
+        raise UserError(
+            f"The cascade {name} cannot be loaded; choose one of fer_nb_utils.live.detector.cascades() and "
+            "install an OpenCV below 5 (pip install -r requirements.txt)."
+        )
+    return cascade

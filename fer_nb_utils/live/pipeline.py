@@ -1,0 +1,131 @@
+"""From a frame to labelled faces, the same for every source: detect, crop, classify, smooth."""
+
+import copy
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..errors import UserError
+from ..prediction import predict
+from ..transforms import Preprocess
+from .detector import DEFAULT, FaceDetector, face_crop
+from .smoothing import Smoother
+
+STAGES = ("detect", "crop", "classify", "smooth")
+
+
+class FrameError(UserError):
+    """A frame that is no picture; the next one may be."""
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face in a frame: number (the same from frame to frame), box (x, y, width, height in pixels), smoothed
+    probabilities float64 (7,), and the label shown."""
+
+    number: int
+    box: tuple[int, int, int, int]
+    probabilities: np.ndarray
+    label: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """The faces of a frame, the largest first, and the milliseconds that each of STAGES took."""
+
+    faces: tuple[Face, ...]
+    milliseconds: dict[str, float]
+
+
+class Pipeline:
+    """Labels the faces of one frame after another; safe to call from several threads, one of which waits.
+
+    `model` is copied to `device` ("cpu", "cuda", ...), so the caller's own stays as it is; `transform` is the one it
+    was trained with. `smoothing` and `display_duration`: seconds, see `Smoother`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        transform: Preprocess,
+        device: str | torch.device = "cpu",
+        cascade: str = DEFAULT,
+        smoothing: float = 0.3,
+        display_duration: float = 0.5,
+    ):
+        self.model = copy.deepcopy(model).to(device, memory_format=torch.channels_last).eval()
+        self.transform = transform
+        self.detector = FaceDetector(cascade)
+        self.smoother = Smoother(smoothing, display_duration)
+        self._lock = threading.Lock()
+
+    def __call__(self, image: np.ndarray, seconds: float) -> Result:
+        """Faces of `image`, uint8 (height, width) grey or (height, width, 3 or 4) BGR, seen at `seconds`.
+
+        Times must not run backwards between two calls of `reset`. Raises FrameError for anything that is no picture.
+        """
+        image = _checked(image)
+        with self._lock, _one_thread():
+            clock = _Stopwatch()
+            boxes = self.detector(image)
+            clock.lap("detect")
+            crops = [face_crop(image, box) for box in boxes]
+            clock.lap("crop")
+            probabilities = self.classify(crops)
+            clock.lap("classify")
+            tracks = self.smoother.update(seconds, boxes, probabilities)
+            faces = tuple(
+                Face(track.number, tuple(map(int, track.box)), track.probabilities, track.label) for track in tracks
+            )
+            clock.lap("smooth")
+        return Result(faces, clock.milliseconds)
+
+    def classify(self, crops: list[np.ndarray]) -> np.ndarray:
+        """n grey crops like FER-2013's images, uint8 (48, 48), as one batch -> probabilities float64 (n, 7)."""
+        if not crops:
+            return np.empty((0, 7))
+        return predict(self.model, torch.from_numpy(np.stack(crops)), self.transform)
+
+    def reset(self) -> None:
+        """Forget the faces seen so far: before another source, and between pictures that are no film."""
+        with self._lock:
+            self.smoother.reset()
+
+
+def _checked(image: np.ndarray) -> np.ndarray:
+    """Grey (height, width) or BGR (height, width, 3)."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim not in (2, 3) or not image.size:
+        raise FrameError("The frame is empty or damaged; the camera or file gave no picture.")
+    if image.ndim == 2:
+        return image
+    if image.shape[2] not in (1, 3, 4):
+        raise FrameError(f"The frame has {image.shape[2]} channels; give grey or BGR pictures.")
+    return image[:, :, 0] if image.shape[2] == 1 else image[:, :, :3]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """A few faces gain nothing from more threads, and wait for them on a busy machine; the setting is per thread."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+class _Stopwatch:
+    def __init__(self):
+        self.milliseconds: dict[str, float] = {}
+        self.last = time.perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = time.perf_counter()
+        self.milliseconds[stage] = 1000 * (now - self.last)
+        self.last = now

@@ -1,0 +1,139 @@
+"""The paper's `realtime_prediction`: a source through the pipeline, to a table, a window and a video."""
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from ..classes import CLASSES
+from ..errors import UserError
+from ..progress import progress_bar
+from ..transforms import Preprocess
+from .detector import DEFAULT
+from .overlay import annotate
+from .pipeline import STAGES, Face, FrameError, Pipeline
+from .snapshots import Snapshots
+from .sources import open_source
+from .video import video_writer
+
+if TYPE_CHECKING:
+    from .window import Window
+
+BOX = ("x", "y", "width", "height")
+TIMES = ("read", *STAGES, "draw")
+COLUMNS = ("frame", "seconds", "face", *BOX, "label", *CLASSES, *TIMES)
+
+
+def realtime_prediction(
+    model: nn.Module,
+    transform: Preprocess,
+    display_duration: float = 0.5,
+    device: str | torch.device = "cpu",
+    source: int | str | Path = 0,
+    *,
+    cascade: str = DEFAULT,
+    smoothing: float = 0.3,
+    window: bool = False,
+    video: str | Path | None = None,
+    snapshots: Snapshots | None = None,
+    seconds: float | None = None,
+) -> pd.DataFrame:
+    """Label the faces of a source until it ends, `seconds` of it are over, the window is closed, or Ctrl-C.
+
+    The first four arguments are the paper's: a label stays for `display_duration` seconds at least. `source`: a
+    camera's number, a video, a folder of images, or "demo". `video`: an annotated .mp4 or .avi to write. `snapshots`
+    collects the most confident look of each expression. The other arguments are those of `Pipeline`.
+
+    Returns a row for every face of every frame, and one without a face for a frame without any: frame, seconds, face
+    (its number), x, y, width, height (pixels), label, the seven smoothed probabilities, and the frame's milliseconds
+    for read, detect, crop, classify, smooth and draw (with window and video). `attrs` holds "source", "frames",
+    "seconds" (of the wall's clock) and "problems". Raises UserError for a source, cascade, window or video that
+    cannot be used.
+    """
+    pipeline = Pipeline(model, transform, device, cascade, smoothing, display_duration)
+    rows, problems, frames = [], [], 0
+    with ExitStack() as stack:
+        opened = stack.enter_context(open_source(source))
+        record = stack.enter_context(video_writer(video, opened.rate)) if video else None
+        screen = stack.enter_context(_window(opened.name)) if window else None
+        progress = stack.enter_context(progress_bar(desc=opened.name, unit=" frames"))
+        start = before = time.perf_counter()
+        try:
+            for frame in opened:
+                if seconds is not None and frame.seconds >= seconds or screen and not screen.is_open:
+                    break
+                read = time.perf_counter() - before
+                if not opened.is_film:
+                    pipeline.reset()
+                try:
+                    result = pipeline(frame.image, frame.seconds)
+                except FrameError as error:
+                    problems.append(f"{opened.name}, second {frame.seconds:.1f}: {error}")
+                    continue
+                drawing = time.perf_counter()
+                if record or screen:
+                    image = annotate(frame.image, result.faces)
+                if record:
+                    record(image, frame.seconds)
+                if screen:
+                    screen.show(image)
+                draw = time.perf_counter() - drawing
+                if snapshots is not None:
+                    snapshots.add(frame.image, result.faces, frame.seconds)
+                times = {"read": 1000 * read, **result.milliseconds, "draw": 1000 * draw}
+                rows += _rows(frames, frame.seconds, result.faces, times)
+                frames += 1
+                progress.set_postfix_str(", ".join(face.label for face in result.faces), refresh=False)
+                progress.update()
+                before = time.perf_counter()
+        except KeyboardInterrupt:
+            pass  # how a session with a camera ends where there is no window
+        wall = time.perf_counter() - start
+    table = pd.DataFrame(rows, columns=COLUMNS).astype({name: "Int64" for name in ("face", *BOX)})
+    table.attrs = {"source": opened.name, "frames": frames, "seconds": wall, "problems": opened.problems + problems}
+    return table
+
+
+def _rows(number: int, seconds: float, faces: Sequence[Face], times: dict[str, float]) -> list[tuple]:
+    """A row of COLUMNS a face; without any, one with the times alone."""
+    nothing = (None,) * (1 + len(BOX) + 1) + (np.nan,) * len(CLASSES)
+    found = [(face.number, *face.box, face.label, *face.probabilities) for face in faces] or [nothing]
+    return [(number, seconds, *values, *(times[stage] for stage in TIMES)) for values in found]
+
+
+def _window(title: str) -> "Window":
+    try:
+        from .window import Window
+    except ImportError as error:
+        raise UserError("This Python came without tkinter, so there is no window; write a video instead.") from error
+    return Window(title)
+
+
+def stage_times(table: pd.DataFrame) -> pd.DataFrame:
+    """Milliseconds a frame of `realtime_prediction`'s table: median and 95th percentile (p95) of each stage.
+
+    The last row, total, is about the frames' sums from detect to draw: without read, which waits for a camera.
+    """
+    times = table.drop_duplicates("frame")[list(TIMES)]
+    times = times.assign(total=times.drop(columns="read").sum(axis=1))
+    return times.quantile([0.5, 0.95]).T.set_axis(["median", "p95"], axis=1).rename_axis("stage")
+
+
+def summary(table: pd.DataFrame) -> str:
+    """What a session of `realtime_prediction` came to, for a terminal: frames, faces, frames/s, times, problems."""
+    frames, seconds, lines = table.attrs["frames"], table.attrs["seconds"], []
+    if frames:
+        found = table.dropna(subset="face")
+        counts = "".join(f", {name} {count:,}" for name, count in found["label"].value_counts().items())
+        lines = [
+            f"{frames:,} frames in {seconds:.1f} s, {frames / seconds:.1f} frames/s",
+            f"faces followed: {found['face'].nunique():,}, labels: {len(found):,}{counts}",
+            stage_times(table).rename_axis("milliseconds a frame").to_string(float_format="%.1f"),
+        ]
+    return "\n".join([table.attrs["source"], *(lines or ["no frames"]), *table.attrs["problems"]])

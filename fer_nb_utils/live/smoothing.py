@@ -1,0 +1,82 @@
+"""Faces followed from frame to frame, so that their probabilities and labels neither flicker nor stick."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from ..classes import CLASSES
+
+SAME_FACE = 0.3  # least overlap of a face with itself in the frame before
+FORGET = 1.0  # seconds after which a face that is out of sight is a new one
+
+
+@dataclass
+class Track:
+    """One followed face: its number, the last box (x, y, width, height), smoothed probabilities (7,) and label."""
+
+    number: int
+    box: np.ndarray
+    probabilities: np.ndarray
+    label: str
+    seen: float  # seconds
+    labelled: float  # seconds
+
+
+class Smoother:
+    """Exponential smoothing of each face's probabilities over time, and a label that stays for a while.
+
+    `time_constant`: seconds until a lasting change is shown by 63 %; 0 shows each frame's own probabilities.
+    `display_duration`: seconds that a label stays at least, as in the paper.
+    """
+
+    def __init__(self, time_constant: float = 0.3, display_duration: float = 0.5):
+        self.time_constant = time_constant
+        self.display_duration = display_duration
+        self.tracks: list[Track] = []
+        self.count = 0
+
+    def reset(self) -> None:
+        """Forget all faces; numbers go on, so that none is given twice."""
+        self.tracks.clear()
+
+    def update(self, seconds: float, boxes: np.ndarray, probabilities: np.ndarray) -> list[Track]:
+        """Boxes int (n, 4) and probabilities (n, 7) of the frame at `seconds` -> their n tracks, in the same order."""
+        self.tracks = [track for track in self.tracks if seconds - track.seen <= FORGET]
+        known, shown = self._match(boxes), []
+        for row, (box, values) in enumerate(zip(boxes, probabilities, strict=True)):
+            if row in known:
+                self._follow(known[row], seconds, box, values)
+            else:
+                self.count += 1
+                known[row] = Track(self.count, box, values, CLASSES[values.argmax()], seconds, seconds)
+                self.tracks.append(known[row])
+            shown.append(known[row])
+        return shown
+
+    def _match(self, boxes: np.ndarray) -> dict[int, Track]:
+        if not self.tracks or not len(boxes):
+            return {}
+        overlaps = overlap(boxes, [track.box for track in self.tracks])
+        overlaps[overlaps < SAME_FACE] = 0  # so that no pair of strangers outweighs a face and itself
+        pairs = zip(*linear_sum_assignment(overlaps, maximize=True), strict=True)
+        return {row: self.tracks[column] for row, column in pairs if overlaps[row, column]}
+
+    def _follow(self, track: Track, seconds: float, box: np.ndarray, probabilities: np.ndarray) -> None:
+        passed = seconds - track.seen
+        weight = 1 - math.exp(-passed / self.time_constant) if self.time_constant else 1.0
+        track.probabilities = track.probabilities + weight * (probabilities - track.probabilities)
+        track.box, track.seen = box, seconds
+        label = CLASSES[track.probabilities.argmax()]
+        if label != track.label and seconds - track.labelled >= self.display_duration:
+            track.label, track.labelled = label, seconds
+
+
+def overlap(boxes: Sequence, others: Sequence) -> np.ndarray:
+    """Intersection over union of boxes (n, 4) with others (m, 4), each x, y, width, height: float (n, m), 0 to 1."""
+    a, b = np.asarray(boxes, float)[:, None], np.asarray(others, float)[None]
+    ends = np.minimum(a[..., :2] + a[..., 2:], b[..., :2] + b[..., 2:])
+    shared = (ends - np.maximum(a[..., :2], b[..., :2])).clip(0).prod(-1)
+    return shared / (a[..., 2:].prod(-1) + b[..., 2:].prod(-1) - shared)

@@ -1,0 +1,32 @@
+"""The paper's Fig. 5: the most confident look of each expression during a session, in memory only."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..classes import CLASSES
+from .detector import square
+from .pipeline import Face
+
+ROOM = 0.35  # shown round the face, as a share of its box on each side
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A face with some room round it, uint8 (side, side) or (side, side, 3) BGR, and the probability of its label."""
+
+    image: np.ndarray
+    probability: float
+    seconds: float
+
+
+class Snapshots(dict[str, Snapshot]):
+    """The most confident snapshot of each label seen so far, by label."""
+
+    def add(self, image: np.ndarray, faces: Iterable[Face], seconds: float) -> None:
+        """Keep those of a frame's faces that are the most confident yet."""
+        for face in faces:
+            probability = float(face.probabilities[CLASSES.index(face.label)])
+            if face.label not in self or probability > self[face.label].probability:
+                self[face.label] = Snapshot(square(image, face.box, ROOM).copy(), probability, seconds)

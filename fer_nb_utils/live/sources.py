@@ -1,0 +1,191 @@
+"""Where frames come from: a camera, a video file, a folder of images, or the demo clip."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ..errors import UserError
+from .demo import demo_clip
+
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet: a source says itself what is wrong with a video
+
+DEMO = "demo"
+IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+FASTEST = 240  # frames a second; browsers record at a varying rate and write 1000
+MISSING = 0.5  # seconds at the end of a video that nobody misses
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture, uint8 (height, width, 3) BGR, and when it was taken, in seconds since the source began."""
+
+    seconds: float
+    image: np.ndarray
+
+
+class Source:
+    """Frames to iterate over once, as a context that gives the camera or file back.
+
+    `name`: what to call it; `rate`: frames per second of a video made from it; `is_film`: whether each frame follows
+    from the one before; `problems`: what went wrong on the way, a sentence each.
+    """
+
+    rate = 25.0
+    is_film = True
+
+    def __init__(self, name: str):
+        self.name = name
+        self.problems: list[str] = []
+
+    def __iter__(self) -> Iterator[Frame]:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Give the camera or file back."""
+
+    def __enter__(self) -> "Source":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Camera(Source):
+    """A camera of the machine that Python runs on, by its number."""
+
+    def __init__(self, index: int):
+        super().__init__(f"camera {index}")
+        message = f"There is no camera {index} here; choose another number, a video file or 'demo'."
+        if not 0 <= index < 100:  # OpenCV crashes on -1, and takes 200 for camera 0 of some driver
+            raise UserError(message)
+        self.capture = _opened(index, message)
+        self.capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest frame, not one that waited
+
+    def __iter__(self) -> Iterator[Frame]:
+        start = time.monotonic()
+        while True:
+            there, image = self.capture.read()
+            if not there:
+                self.problems.append(f"The {self.name} gave no more frames.")
+                return
+            yield Frame(time.monotonic() - start, image)
+
+    def close(self) -> None:
+        self.capture.release()
+
+
+class Video(Source):
+    """A video file, at its own pace whatever the speed of the machine."""
+
+    def __init__(self, path: Path):
+        super().__init__(path.name)
+        self.capture = _opened(str(path), f"{path} is no video that OpenCV can read; convert it, or copy it again.")
+        rate = self.capture.get(cv2.CAP_PROP_FPS)
+        self.length = self.capture.get(cv2.CAP_PROP_FRAME_COUNT) / rate if rate > 0 else 0.0  # seconds, as it claims
+        if 0 < rate <= FASTEST:
+            self.rate = rate
+
+    def __iter__(self) -> Iterator[Frame]:
+        seconds = 0.0
+        for number in count():
+            there, image = self.capture.read()
+            if not there:
+                break
+            position = self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000  # 0 where OpenCV does not know
+            seconds = max(seconds, position or number / self.rate)
+            yield Frame(seconds, image)
+        if number == 0 or self.length - seconds > MISSING:
+            self.problems.append(
+                f"{self.name} ended after {seconds:.1f} of {self.length:.1f} seconds: it is cut off or damaged."
+            )
+
+    def close(self) -> None:
+        self.capture.release()
+
+
+class Images(Source):
+    """Image files in the order of their names, a second each; every one stands for itself."""
+
+    rate = 1.0
+    is_film = False
+
+    def __init__(self, name: str, paths: list[Path]):
+        super().__init__(name)
+        self.paths = paths
+
+    def __iter__(self) -> Iterator[Frame]:
+        for number, path in enumerate(self.paths):
+            image = _read_image(path)
+            if image is None:
+                self.problems.append(f"{path.name} is no image that can be read.")
+            else:
+                yield Frame(float(number), image)
+
+
+class Demo(Source):
+    """The demo clip, which needs no camera."""
+
+    rate = 15.0
+
+    def __init__(self):
+        super().__init__("demo clip")
+
+    def __iter__(self) -> Iterator[Frame]:
+        for frame in demo_clip(self.rate):
+            yield Frame(frame.seconds, frame.image)
+
+
+def open_source(source: int | str | Path) -> Source:
+    """A camera's number, the path of a video, an image or a folder of images, or "demo".
+
+    Raises UserError when there is no such camera or file, or when it cannot be read.
+    """
+    if isinstance(source, int) or str(source).isdecimal():
+        return Camera(int(source))
+    if str(source) == DEMO:
+        return Demo()
+    path = Path(source).expanduser()
+    if path.is_dir():
+        paths = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGES and file.is_file())
+        if not paths:
+            raise UserError(f"The folder {path} holds no images; give one with files like face.jpg or face.png.")
+        return Images(path.resolve().name, paths)
+    if not path.is_file():
+        raise UserError(f"There is no {path}; give a camera's number, a video, a folder of images or '{DEMO}'.")
+    return Images(path.name, [path]) if path.suffix.lower() in IMAGES else Video(path)
+
+
+def _opened(source: int | str, message: str) -> cv2.VideoCapture:
+    """Raises UserError with the message when OpenCV cannot open the camera or file."""
+    with _quiet():
+        capture = cv2.VideoCapture(source)
+    if not capture.isOpened():
+        raise UserError(message)
+    return capture
+
+
+def _read_image(path: Path) -> np.ndarray | None:
+    try:
+        data = np.fromfile(path, np.uint8)  # cv2.imread cannot read every path on Windows
+        with _quiet():
+            return cv2.imdecode(data, cv2.IMREAD_COLOR)
+    except (OSError, cv2.error):  # not ours to read; empty, or larger than OpenCV takes
+        return None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """OpenCV's own words to standard error left out."""
+    level = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        yield
+    finally:
+        cv2.utils.logging.setLogLevel(level)

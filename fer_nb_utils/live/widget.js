@@ -1,0 +1,285 @@
+// The browser's side of the live camera: shows a picture, sends frames up one at a time, and draws what comes back.
+
+const WIDTH = 480; // pixels of the frames sent up; faces are looked for on fewer
+const QUALITY = 0.7; // of their JPEG
+const SHARPNESS = 2; // pixels of the overlay for one of the frame
+const BUSY = 2000; // milliseconds without an answer until the kernel is called busy
+
+/** Why there is no camera, as a short code and a sentence. `place`: protocol, secure, devices of the page. */
+export function explain(place, error) {
+  if (place.protocol.startsWith("vscode"))
+    return ["vscode", "VS Code's notebook gives no camera to widgets. Choose the kernel's camera or a file as source, " +
+      "or open this notebook in JupyterLab."];
+  if (!place.secure)
+    return ["insecure", "Browsers give the camera to secure pages only. Open this page by https, or forward the port " +
+      "with ssh -L 8888:localhost:8888 HOST and open http://localhost:8888."];
+  if (!place.devices) return ["no-camera", "This browser has no access to cameras. Choose another source."];
+  switch (error && error.name) {
+    case "NotAllowedError":
+      return ["denied", "The camera was not allowed. Allow it by the symbol beside the page's address, then press Start."];
+    case "NotFoundError":
+    case "OverconstrainedError":
+      return ["no-camera", "There is no camera on this computer. Plug one in, or choose another source, such as the demo clip."];
+    case "NotReadableError":
+      return ["in-use", "The camera is in use by another program. Close that program, then press Start."];
+    default:
+      return ["source", `The camera cannot be used: ${error ? error.message : "unknown reason"}`];
+  }
+}
+
+function element(tag, className, parent, text = "") {
+  const made = document.createElement(tag);
+  made.className = className;
+  made.textContent = text;
+  parent.append(made);
+  return made;
+}
+
+class View {
+  constructor(model, el) {
+    this.model = model;
+    this.id = Math.random().toString(36).slice(2); // several views of one widget share its messages
+    this.useBuffers = true;
+    this.build(el);
+    this.capture = document.createElement("canvas");
+    this.onMessage = (message) => (message.view ?? this.id) === this.id && this.receive(message);
+    this.onSource = () => (this.running ? this.stop("The source has changed.") : this.setState("idle"));
+    this.onConnection = () =>
+      this.running && this.fail("kernel-gone", "The connection to the kernel was lost. Run the cell again.");
+    model.on("msg:custom", this.onMessage);
+    model.on("change:source", this.onSource);
+    model.on("comm_live_update", this.onConnection); // a restarted kernel
+    this.watch = setInterval(() => this.checkSilence(), 500);
+    this.setState("idle");
+  }
+
+  build(el) {
+    this.root = element("div", "fer-live", el);
+    const left = element("div", "left", this.root);
+    this.picture = element("div", "picture", left);
+    this.video = element("video", "", this.picture);
+    this.video.muted = this.video.playsInline = true;
+    this.image = element("img", "", this.picture);
+    this.overlay = element("canvas", "overlay", this.picture);
+    this.hint = element("div", "hint", this.picture);
+    const line = element("div", "line", left);
+    this.button = element("button", "start jupyter-button", line, "Start");
+    this.button.onclick = () => (this.running ? this.stop() : this.start());
+    this.status = element("span", "status", line);
+    this.status.setAttribute("role", "status");
+    const right = element("div", "right", this.root);
+    this.who = element("div", "who", right);
+    this.bars = this.model.get("classes").map((name) => {
+      const bar = element("div", "bar", right);
+      bar.dataset.expression = name;
+      element("span", "name", bar, name);
+      const fill = element("span", "fill", element("span", "track", bar));
+      fill.style.background = this.model.get("colors")[name];
+      return { fill, percent: element("span", "percent", bar) };
+    });
+  }
+
+  setState(state, error = "", text = "") {
+    this.running = state === "starting" || state === "running";
+    Object.assign(this.root.dataset, { state, error });
+    this.button.textContent = this.running ? "Stop" : "Start";
+    this.status.textContent = state === "starting" ? "starting …" : "";
+    this.hint.textContent = text;
+    if (!this.running) this.drawFaces([]);
+  }
+
+  // Starting and stopping
+
+  async start() {
+    Object.assign(this.root.dataset, { frames: 0, faces: 0, boxes: "[]", latency: "" });
+    this.session = (this.session || 0) + 1; // whatever belongs to an earlier one is late and ignored
+    this.inFlight = null;
+    this.heard = performance.now();
+    this.times = [];
+    this.fromBrowser = this.model.get("source") === "browser";
+    this.setState("starting");
+    this.picture.classList.toggle("mirrored", this.fromBrowser);
+    if (this.fromBrowser) await this.startCamera(this.session);
+    else this.model.send({ kind: "start", view: this.id });
+  }
+
+  async startCamera(session) {
+    const place = {
+      protocol: window.location.protocol, secure: window.isSecureContext, devices: Boolean(navigator.mediaDevices),
+    };
+    let stream;
+    try {
+      const size = { width: { ideal: 640 }, height: { ideal: 480 } };
+      stream = await navigator.mediaDevices.getUserMedia({ video: size, audio: false });
+      if (session !== this.session || !this.running) return stream.getTracks().forEach((track) => track.stop());
+      this.stream = stream;
+      stream.getVideoTracks()[0].onended = () => this.fail("source", "The camera was unplugged or taken away.");
+      this.video.srcObject = stream;
+      await this.video.play();
+    } catch (error) {
+      if (session === this.session && this.running) this.fail(...explain(place, error));
+      return;
+    }
+    if (session !== this.session || !this.running) return;
+    this.capture.width = Math.min(WIDTH, this.video.videoWidth);
+    this.capture.height = Math.round((this.capture.width * this.video.videoHeight) / this.video.videoWidth);
+    this.setState("running");
+    this.sendFrame(session);
+  }
+
+  /** Give the camera back, whichever side it is on. */
+  release() {
+    if (this.stream) this.stream.getTracks().forEach((track) => track.stop());
+    this.stream = this.video.srcObject = null;
+    this.image.removeAttribute("src");
+    this.inFlight = null;
+  }
+
+  stop(text = "") {
+    if (this.running && !this.fromBrowser) this.model.send({ kind: "stop", view: this.id });
+    this.release();
+    this.setState("stopped", "", text);
+  }
+
+  fail(code, text) {
+    this.release();
+    this.setState("error", code, text);
+  }
+
+  destroy() {
+    clearInterval(this.watch);
+    if (this.running) this.stop();
+    this.model.off("msg:custom", this.onMessage);
+    this.model.off("change:source", this.onSource);
+    this.model.off("comm_live_update", this.onConnection);
+  }
+
+  checkSilence() {
+    const silence = performance.now() - this.heard;
+    const waiting = this.running && (this.inFlight || !this.fromBrowser);
+    if (!waiting || silence < BUSY) return;
+    const limit = this.model.get("give_up_seconds");
+    if (silence > limit * 1000)
+      this.fail("kernel-silent", `The kernel has not answered for ${limit} s, so the camera was released. ` +
+        "When it is free, press Start; if it was restarted, run the cell again.");
+    else this.status.textContent = `the kernel is busy (${Math.floor(silence / 1000)} s without an answer)`;
+  }
+
+  // Frames up
+
+  /** Send the newest frame, unless it has been sent before: then the next one. */
+  sendFrame(session) {
+    if (session !== this.session || this.root.dataset.state !== "running") return;
+    if (this.video.currentTime === this.sentTime) {
+      this.video.requestVideoFrameCallback(() => this.sendFrame(session));
+      return;
+    }
+    this.sentTime = this.video.currentTime;
+    const { width, height } = this.capture;
+    const captured = performance.now();
+    this.capture.getContext("2d").drawImage(this.video, 0, 0, width, height);
+    // toDataURL, because toBlob waits some 20 ms for the browser to be idle
+    const data = this.capture.toDataURL("image/jpeg", QUALITY).split(",")[1];
+    const id = Number(this.root.dataset.frames) + 1;
+    this.inFlight = { id, captured, data, width, height };
+    this.heard = captured;
+    this.post();
+  }
+
+  post() {
+    const { id, data, width, height } = this.inFlight;
+    const message = { kind: "frame", view: this.id, id, width, height };
+    if (this.useBuffers) {
+      const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
+      this.model.send(message, undefined, [bytes.buffer]);
+    } else this.model.send({ ...message, data });
+  }
+
+  // Answers down
+
+  receive(message) {
+    this.heard = performance.now();
+    if (!this.running) return;
+    if (message.kind === "stop") this.stop(message.text);
+    else if (message.kind === "error") this.fail("source", message.text);
+    else if (message.kind === "frame") this.showFrame(message);
+    else if (this.inFlight && message.id === this.inFlight.id) {
+      if (message.kind === "no_buffer") {
+        this.useBuffers = false; // some front ends lose them on the way up
+        this.post();
+      } else this.showAnswer(message);
+    }
+  }
+
+  /** An answer to a frame of the browser's camera. */
+  showAnswer(message) {
+    const { captured, width, height } = this.inFlight;
+    this.inFlight = null;
+    this.show(message, width, height, performance.now() - captured);
+    this.sendFrame(this.session);
+  }
+
+  /** A frame of the kernel's camera or file, with its faces. */
+  async showFrame(message) {
+    const session = this.session;
+    this.image.src = `data:image/jpeg;base64,${message.data}`;
+    await this.image.decode().catch(() => {});
+    if (session !== this.session || !this.running) return;
+    if (this.root.dataset.state !== "running") this.setState("running");
+    this.show(message, message.width, message.height, message.age + performance.now() - this.heard);
+    this.model.send({ kind: "shown", view: this.id, id: message.id });
+  }
+
+  show(message, width, height, latency) {
+    this.drawFaces(message.faces, width, height);
+    const now = performance.now();
+    this.times = [...this.times.slice(-30), now];
+    const rate = (1000 * (this.times.length - 1)) / (now - this.times[0]) || 0;
+    Object.assign(this.root.dataset, {
+      frames: Number(this.root.dataset.frames) + 1,
+      faces: message.faces.length,
+      boxes: JSON.stringify(message.faces.map((face) => face.box)),
+      frameSize: `${width}x${height}`,
+      latency: latency.toFixed(1),
+    });
+    this.status.textContent = `${rate.toFixed(0)} frames/s, ${latency.toFixed(0)} ms from camera to label`;
+  }
+
+  drawFaces(faces, width = 4, height = 3) {
+    const colors = this.model.get("colors");
+    const names = this.model.get("classes");
+    this.overlay.width = width * SHARPNESS;
+    this.overlay.height = height * SHARPNESS;
+    this.picture.style.aspectRatio = `${width} / ${height}`;
+    const context = this.overlay.getContext("2d");
+    context.scale(SHARPNESS, SHARPNESS);
+    context.font = `600 ${height / 22}px system-ui, sans-serif`;
+    context.textBaseline = "top";
+    context.lineWidth = height / 150;
+    for (const face of [...faces].reverse()) { // the largest face on top
+      const [x, y, w, h] = face.box;
+      const left = this.fromBrowser ? width - x - w : x; // the picture is mirrored, the text must not be
+      const text = `${face.label} ${Math.round(100 * face.probabilities[names.indexOf(face.label)])} %`;
+      const tall = height / 17;
+      const top = Math.max(y - tall, 0);
+      context.strokeStyle = context.fillStyle = colors[face.label];
+      context.strokeRect(left, y, w, h);
+      context.fillRect(left - context.lineWidth / 2, top, context.measureText(text).width + tall / 2, tall);
+      context.fillStyle = "black";
+      context.fillText(text, left + tall / 5, top + tall / 6);
+    }
+    this.who.textContent = faces.length > 1 ? `largest of ${faces.length} faces` : faces.length ? "one face" : "no face";
+    this.bars.forEach(({ fill, percent }, index) => {
+      const share = faces.length ? 100 * faces[0].probabilities[index] : 0;
+      fill.style.width = `${share.toFixed(1)}%`;
+      percent.textContent = faces.length ? `${Math.round(share)} %` : "";
+    });
+  }
+}
+
+export default {
+  render({ model, el }) {
+    const view = new View(model, el);
+    return () => view.destroy();
+  },
+};

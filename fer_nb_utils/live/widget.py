@@ -1,0 +1,224 @@
+"""The live camera in a notebook: the browser's camera, or a source of the kernel's machine.
+
+The widget's messages. Up: {kind: "frame", id, width, height} with a JPEG as buffer (or as base64 in "data"), "start"
+and "stop" of a source on the kernel's side, "shown" for each of its frames. Down: {kind: "faces", id, faces} or
+"no_buffer" in answer to a frame, "frame" with JPEG and faces of a kernel's source, "stop" and "error" with a text.
+Each carries the id of one view of the widget; "stop" without one goes to all.
+"""
+
+import base64
+import threading
+import time
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+
+import anywidget
+import cv2
+import ipywidgets
+import numpy as np
+import traitlets
+
+from ..classes import CLASS_COLORS, CLASSES
+from ..errors import UserError
+from ..networks import EMBEDDED, load_network
+from .detector import DEFAULT, cascades
+from .pipeline import FrameError, Pipeline, Result
+from .snapshots import Snapshots
+from .sources import DEMO, Source, open_source
+
+FOLDER = Path(__file__).parent
+BROWSER = "browser"
+SOURCES = {"this browser's camera": BROWSER, "camera 0 of the kernel's machine": "0", "demo clip": DEMO}
+QUALITY = 75  # of the JPEGs sent to the browser, of 100
+WIDTH = 640  # pixels, at most
+THREAD = "live camera"
+PATIENCE = 0.5  # seconds to wait until a frame has been shown
+
+
+class CameraView(anywidget.AnyWidget):
+    """The picture with boxes, labels and bars. `source`: "browser", or what `open_source` takes, as text."""
+
+    _esm = FOLDER / "widget.js"
+    _css = FOLDER / "widget.css"
+    source = traitlets.Unicode(BROWSER).tag(sync=True)
+    classes = traitlets.List(list(CLASSES)).tag(sync=True)
+    colors = traitlets.Dict(CLASS_COLORS).tag(sync=True)
+    give_up_seconds = traitlets.Float(20.0).tag(sync=True)  # the camera is released after that long a silence
+
+    def __init__(self, pipeline: Pipeline, snapshots: Snapshots, **options: object):
+        super().__init__(**options)
+        self.pipeline = pipeline
+        self.snapshots = snapshots
+        self._players: dict[str, _Player] = {}
+        self.on_msg(self._receive)
+
+    def tell(self, kind: str, view: str | None = None, **content: object) -> None:
+        """Send a message to one view, or to all of them."""
+        self.send({"kind": kind, **({"view": view} if view else {}), **content})
+
+    def stop(self) -> None:
+        """Release the camera, wherever it is."""
+        for view in list(self._players):
+            self._stop_player(view)
+        self.tell("stop")
+
+    def label(self, image: np.ndarray | None) -> dict:
+        """The faces of a frame as a message's content; a frame that is no picture has none."""
+        try:
+            result = self.pipeline(image, now := time.monotonic())
+        except FrameError:  # the next frame may be whole
+            return {"faces": [], "milliseconds": {}}
+        self.snapshots.add(image, result.faces, now)
+        return _content(result)
+
+    def _receive(self, _: object, content: dict, buffers: list) -> None:
+        view = content.get("view")
+        try:
+            if content["kind"] == "frame":
+                self._answer(view, content, buffers)
+            elif content["kind"] == "start":
+                self._stop_player(view)
+                self.pipeline.reset()
+                self._players[view] = _Player(self, view)
+            elif content["kind"] == "stop":
+                self._stop_player(view)
+            elif content["kind"] == "shown" and view in self._players:
+                self._players[view].shown.set()
+        except Exception as error:  # nothing else would show it: the handler may run in a thread without a cell
+            self.tell("error", view, text=_text(error))
+
+    def _answer(self, view: str, content: dict, buffers: list) -> None:
+        data = buffers[0] if buffers else base64.b64decode(content.get("data", ""))
+        if not data:
+            self.tell("no_buffer", view, id=content["id"])
+            return
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        self.tell("faces", view, id=content["id"], **self.label(image))
+
+    def _stop_player(self, view: str) -> None:
+        if view in self._players:
+            self._players.pop(view).stop()
+
+
+class _Player:
+    """Plays a source of the kernel's machine to one view, until it ends, is stopped, or the view falls silent.
+
+    In a thread, because tasks do not outlive the cell that starts them.
+    """
+
+    def __init__(self, widget: CameraView, view: str):
+        self.widget, self.view = widget, view
+        self.shown, self.stopped = threading.Event(), threading.Event()
+        threading.Thread(target=self._run, name=THREAD, daemon=True).start()
+
+    def stop(self) -> None:
+        self.stopped.set()
+        self.shown.set()
+
+    def _run(self) -> None:
+        kind, text = "stop", ""
+        try:
+            with open_source(self.widget.source) as source:
+                self._play(source)
+                text = " ".join(source.problems) or f"The {source.name} is over."
+        except Exception as error:  # a thread shows nothing by itself
+            kind, text = "error", _text(error)
+        if not self.stopped.is_set():
+            self.widget.tell(kind, self.view, text=text)
+
+    def _play(self, source: Source) -> None:
+        """Send each frame when it is due, but never one before the last was shown; those that are late are dropped."""
+        start = answered = time.monotonic()
+        for frame in source:
+            early = frame.seconds - (time.monotonic() - start)
+            if self.stopped.wait(max(early, 0)) or time.monotonic() - answered > self.widget.give_up_seconds:
+                return
+            if source.is_film and early < -1 / source.rate:
+                continue
+            if not source.is_film:
+                self.widget.pipeline.reset()
+            self._send(frame.image)
+            if self.shown.wait(PATIENCE):
+                answered = time.monotonic()
+                self.shown.clear()
+
+    def _send(self, image: np.ndarray) -> None:
+        taken = time.monotonic()
+        content = self.widget.label(image)
+        height, width = image.shape[:2]
+        small = cv2.resize(image, (WIDTH, round(height * WIDTH / width))) if width > WIDTH else image
+        data = cv2.imencode(".jpg", small, (cv2.IMWRITE_JPEG_QUALITY, QUALITY))[1]
+        age = 1000 * (time.monotonic() - taken)
+        content |= {"width": width, "height": height, "age": age, "data": base64.b64encode(data).decode()}
+        self.widget.tell("frame", self.view, **content)
+
+
+class LiveCamera(ipywidgets.VBox):
+    """The camera with its controls: source, network, cascade, smoothing, and how long a label stays.
+
+    `networks`: name -> checkpoint or run folder, as `load_network` takes them; by default the embedded one. `source`: a
+    video, an image or a folder to offer besides the browser's camera, the kernel's camera 0 and the demo clip.
+    `snapshots` holds the most confident look of each expression so far, in memory only. Raises UserError for a network
+    or a source that is not there.
+    """
+
+    def __init__(
+        self,
+        networks: Mapping[str, str | Path] | None = None,
+        source: str | Path = BROWSER,
+        give_up_seconds: float = 20,
+    ):
+        networks = dict(networks or {EMBEDDED.stem: EMBEDDED})
+        sources = SOURCES if str(source) in SOURCES.values() else SOURCES | {Path(source).name: str(source)}
+        self.snapshots = Snapshots()
+        wide = {"description_width": "7em"}
+        self.network = ipywidgets.Dropdown(options=networks, description="network", style=wide)
+        self.cascade = ipywidgets.Dropdown(options=cascades(), value=DEFAULT, description="cascade", style=wide)
+        self.smoothing = ipywidgets.FloatSlider(0.3, max=2, step=0.1, description="smoothing", style=wide)
+        self.duration = ipywidgets.FloatSlider(0.5, max=5, step=0.1, description="label stays", style=wide)
+        self.view = CameraView(self._pipeline(), self.snapshots, source=str(source), give_up_seconds=give_up_seconds)
+        self.source = ipywidgets.Dropdown(options=sources, value=str(source), description="source", style=wide)
+        self.problem = ipywidgets.HTML()
+        traitlets.link((self.source, "value"), (self.view, "source"))
+        for control in (self.network, self.cascade):
+            control.observe(self._rebuild, "value")
+        for control in (self.smoothing, self.duration):
+            control.observe(self._tune, "value")
+        choices = ipywidgets.VBox([self.source, self.network, self.cascade])
+        knobs = ipywidgets.VBox([self.smoothing, self.duration, self.problem])
+        super().__init__([ipywidgets.HBox([choices, knobs]), self.view])
+
+    def stop(self) -> None:
+        """Release the camera, wherever it is."""
+        self.view.stop()
+
+    def _pipeline(self) -> Pipeline:
+        network = load_network(self.network.value)
+        settings = {"smoothing": self.smoothing.value, "display_duration": self.duration.value}
+        return Pipeline(network.model, network.transform, cascade=self.cascade.value, **settings)
+
+    def _rebuild(self, _: object) -> None:
+        """A running camera goes on with the new pipeline from its next frame on."""
+        try:
+            self.view.pipeline = self._pipeline()
+            self.problem.value = ""
+        except Exception as error:  # shown nowhere else
+            self.problem.value = escape(_text(error))
+
+    def _tune(self, _: object) -> None:
+        smoother = self.view.pipeline.smoother
+        smoother.time_constant, smoother.display_duration = self.smoothing.value, self.duration.value
+
+
+def _content(result: Result) -> dict:
+    faces = [
+        {"number": face.number, "box": face.box, "label": face.label, "probabilities": face.probabilities.tolist()}
+        for face in result.faces
+    ]
+    return {"faces": faces, "milliseconds": result.milliseconds}
+
+
+def _text(error: Exception) -> str:
+    """The message of an error that was foreseen; otherwise its kind too."""
+    return str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,47 @@
+"""A window of the desktop that shows frames."""
+
+import tkinter
+
+import numpy as np
+
+from ..errors import UserError
+
+
+class Window:
+    """Shows one picture after another until it is closed or Escape or Q is pressed; a context.
+
+    Made of tkinter, which comes with Python, because this project's OpenCV has no windows. Raises UserError where
+    there is no display; importing this module raises ImportError where Python came without tkinter.
+    """
+
+    def __init__(self, title: str):
+        try:
+            self.root = tkinter.Tk()
+        except tkinter.TclError as error:
+            raise UserError(
+                "There is no display for a window here; leave the window out, and write a video instead."
+            ) from error
+        self.is_open = True
+        self.root.title(title)
+        self.root.protocol("WM_DELETE_WINDOW", self._leave)
+        for key in ("<Escape>", "q"):
+            self.root.bind(key, self._leave)
+        self.label = tkinter.Label(self.root)
+        self.label.pack()
+
+    def show(self, image: np.ndarray) -> None:
+        """Show a picture, uint8 (height, width, 3) BGR, and notice keys and clicks; `is_open` tells afterwards."""
+        height, width, _ = image.shape
+        picture = b"P6 %d %d 255 " % (width, height) + image[:, :, ::-1].tobytes()
+        self.photo = tkinter.PhotoImage(data=picture, format="PPM")  # tkinter keeps no reference of its own
+        self.label.configure(image=self.photo)
+        self.root.update()
+
+    def _leave(self, _event: object = None) -> None:
+        self.is_open = False
+
+    def __enter__(self) -> "Window":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.root.destroy()

@@ -1,0 +1,236 @@
+"""The live camera as a person meets it: in JupyterLab, in a browser, with a camera."""
+
+import io
+import json
+from contextlib import ExitStack
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from browser import astronaut_frame, chromium, jupyterlab, launch, opened, write_fake_camera
+from PIL import Image
+
+from fer_nb_utils.classes import CLASSES
+from fer_nb_utils.live.smoothing import overlap
+
+pytestmark = [
+    pytest.mark.skipif(not chromium(), reason="there is no Chromium; on Debian: apt-get install chromium"),
+    pytest.mark.skipif(
+        not (find_spec("playwright") and find_spec("skimage")), reason="playwright or scikit-image is not installed"
+    ),
+]
+IMPORT = "import ipywidgets\nipywidgets.Widget.close_all()\nfrom fer_nb_utils.live.widget import LiveCamera"
+CAMERA = "camera = LiveCamera()\ncamera"
+SLEEP = "import time\ntime.sleep(%d)"
+RUNNING = "live?.dataset.state == 'running' && Number(live.dataset.frames) >= 3 && live.dataset.faces == '1'"
+IN_USE = "devices.getUserMedia = () => Promise.reject(new DOMException('', 'NotReadableError'));"
+RELEASED = "tracks.length && tracks.every((track) => track.readyState == 'ended')"
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """What several tests share: a server, one without subshells, and the browsers, made when they are first used."""
+    from playwright.sync_api import sync_playwright
+
+    folder = tmp_path_factory.mktemp("live")
+    camera = write_fake_camera(folder / "camera.mjpeg", [astronaut_frame()[0]])
+    with ExitStack() as stack:
+
+        class Parts:
+            playwright = stack.enter_context(sync_playwright())
+            servers, browsers = {}, {}
+
+            def server(self, subshells=True):
+                if subshells not in self.servers:
+                    started = jupyterlab(folder / f"subshells-{subshells}", subshells)
+                    self.servers[subshells] = stack.enter_context(started)
+                return self.servers[subshells]
+
+            def browser(self, with_camera=True, **options):
+                key = (with_camera, *options.items())
+                if key not in self.browsers:
+                    browser = launch(self.playwright, camera if with_camera else None, **options)
+                    stack.callback(browser.close)
+                    self.browsers[key] = browser
+                return self.browsers[key]
+
+        yield Parts()
+
+
+@pytest.fixture
+def notebook(parts, tmp_path):
+    """with notebook(cells) as lab: by default a live camera; when the block fails, a picture is in tmp_path."""
+
+    def notebook(*cells, subshells=True, script="", alias=None, **browser):
+        cells = [IMPORT, *(cells or [CAMERA])]
+        options = {"pictures": tmp_path, "script": script, "alias": alias}
+        return opened(parts.browser(alias=alias, **browser), parts.server(subshells), cells, **options)
+
+    return notebook
+
+
+def started(lab, widgets=1):
+    """Run the first cells, press every Start, wait until each widget shows a labelled face."""
+    for cell in range(1 + widgets):
+        lab.run(cell)
+    for widget in range(widgets):
+        lab.start(widget)
+    for widget in range(widgets):
+        lab.wait(RUNNING, widget)
+
+
+def frames(lab, widget=0):
+    return int(lab.data(widget)["frames"])
+
+
+def drawn(lab, widget=0):
+    """Where the overlay's colours are, as a box in pixels of the shown picture, and the picture's size."""
+
+    def picture():
+        return np.asarray(Image.open(io.BytesIO(shown.screenshot())).convert("RGB")).astype(int)
+
+    shown = lab.page.locator(".fer-live .overlay").nth(widget)
+    with_overlay = picture()
+    shown.evaluate("(overlay) => overlay.style.opacity = 0")
+    rows, columns = np.nonzero(abs(with_overlay - picture()).max(-1) > 60)
+    shown.evaluate("(overlay) => overlay.style.opacity = ''")
+    height, width = with_overlay.shape[:2]
+    box = [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
+    return box, width, height
+
+
+def test_a_face_is_framed_labelled_and_measured_and_stop_releases_the_camera(notebook):
+    photo, face = astronaut_frame()
+    with notebook() as lab:
+        lab.run_all()
+        lab.wait("live?.dataset.state == 'idle'")
+        assert lab.tracks() == []  # not before Start
+        lab.start()
+        lab.wait(RUNNING)
+        lab.wait("/[1-9]\\d* frames\\/s, \\d+ ms/.test(live.querySelector('.status').innerText)")
+        data = lab.data()
+        width, height = map(int, data["frameSize"].split("x"))
+        (box,) = json.loads(data["boxes"])
+        sent = np.multiply(face, width / photo.shape[1])
+        assert width / height == photo.shape[1] / photo.shape[0] and overlap([box], [sent])[0, 0] > 0.5
+        assert 0 < float(data["latency"]) < 5000
+
+        around, shown_width, _ = drawn(lab)
+        mirrored = [width - sent[0] - sent[2], *sent[1:]]
+        assert overlap([around], [np.multiply(mirrored, shown_width / width)])[0, 0] > 0.5
+        bars = lab.js(
+            "return [...live.querySelectorAll('.bar')].map((bar) => [bar.dataset.expression, "
+            "parseFloat(bar.querySelector('.fill').style.width)])"
+        )
+        assert [name for name, _ in bars] == list(CLASSES)
+        assert sum(share for _, share in bars) == pytest.approx(100, abs=1)
+        assert lab.js("return live.querySelector('button.start').innerText") == "Stop"
+        assert lab.tracks() == ["live"]
+
+        lab.stop()
+        lab.wait(f"live.dataset.state == 'stopped' && {RELEASED}")
+        assert lab.js("return live.querySelector('button.start').innerText") == "Start"
+        lab.start()
+        lab.wait(RUNNING)
+        assert lab.tracks() == ["ended", "live"]
+
+
+@pytest.mark.parametrize(
+    ("happens", "state"),
+    [
+        (lambda lab: lab.run(2), "stopped "),
+        (lambda lab: lab.run(1), "idle "),  # a new widget in place of the old
+        (lambda lab: lab.restart_kernel(), "error kernel-gone"),
+        (lambda lab: lab.delete(1), None),
+        (lambda lab: lab.close_view(), None),
+    ],
+    ids=[
+        "camera.stop()",
+        "the cell is run again",
+        "the kernel is restarted",
+        "the cell is deleted",
+        "the tab is closed",
+    ],
+)
+def test_the_camera_is_released_when(happens, state, notebook):
+    with notebook(CAMERA, "globals().get('camera') and camera.stop()") as lab:
+        started(lab)
+        happens(lab)
+        lab.wait(RELEASED)
+        lab.wait(f"(live && `${{live.dataset.state}} ${{live.dataset.error}}`) == {json.dumps(state)}")
+
+
+def test_another_source_releases_the_camera(notebook):
+    with notebook() as lab:
+        started(lab)
+        lab.choose("source", "demo clip")
+        lab.wait(f"live.dataset.state == 'stopped' && {RELEASED}")
+
+
+def test_frames_flow_while_a_cell_runs(notebook):
+    with notebook(CAMERA, SLEEP % 5) as lab:
+        started(lab)
+        lab.run(2, wait=False)
+        lab.wait(f"busy && Number(live.dataset.frames) > {frames(lab) + 10}")
+        assert lab.data()["state"] == "running"
+
+
+def test_without_subshells_frames_wait_for_a_cell_and_go_on_after_it(notebook):
+    with notebook(CAMERA, SLEEP % 4, subshells=False) as lab:
+        started(lab)
+        lab.run(2, wait=False)
+        lab.wait("/^the kernel is busy \\(\\d s without an answer\\)$/.test(live.querySelector('.status').innerText)")
+        before = frames(lab)
+        lab.wait(f"!busy && Number(live.dataset.frames) > {before + 3}")
+        assert lab.tracks() == ["live"] and "frames/s" in lab.status()
+
+
+def test_a_kernel_silent_for_long_releases_the_camera(notebook):
+    with notebook("camera = LiveCamera(give_up_seconds=2)\ncamera", SLEEP % 6, subshells=False) as lab:
+        started(lab)
+        lab.run(2, wait=False)
+        lab.wait(f"live.dataset.error == 'kernel-silent' && {RELEASED}")
+        assert lab.busy() and "has not answered for 2 s" in lab.text()
+        lab.wait("!busy")
+        lab.start()
+        lab.wait(RUNNING)
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "options"),
+    [
+        ("denied", "was not allowed", {"deny": True}),
+        ("no-camera", "There is no camera on this computer", {"with_camera": False}),
+        ("insecure", "secure pages only", {"alias": "lab.test"}),
+        ("in-use", "in use by another program", {"script": IN_USE}),
+    ],
+)
+def test_a_camera_that_cannot_be_had_is_explained(code, message, options, notebook):
+    with notebook(**options) as lab:
+        lab.run_all()
+        lab.start()
+        lab.wait("live.dataset.state == 'error'")
+        assert lab.data()["error"] == code and message in lab.text()
+        assert lab.tracks() == []
+
+
+def test_the_demo_clip_needs_no_camera(notebook):
+    with notebook(with_camera=False) as lab:
+        lab.run_all()
+        lab.choose("source", "demo clip")
+        lab.start()
+        lab.wait(RUNNING)
+        data = lab.data()
+        (box,) = json.loads(data["boxes"])
+        assert lab.tracks() == []
+        lab.stop()
+        lab.wait("live.dataset.state == 'stopped'")
+
+
+def test_two_widgets_do_not_disturb_each_other(notebook):
+    with notebook(CAMERA, "other = LiveCamera()\nother") as lab:
+        started(lab, widgets=2)
+        lab.stop(0)
+        lab.wait("live.dataset.state == 'stopped'", 0)
+        lab.wait(f"Number(live.dataset.frames) > {frames(lab, 1) + 5}", 1)
+        assert lab.tracks().count("live") == 1

@@ -1,0 +1,228 @@
+"""The camera widget without a browser: its messages over a real kernel's comm, and its controls."""
+
+import base64
+import json
+import queue
+import time
+
+import cv2
+import numpy as np
+import pytest
+from jupyter_client.manager import start_new_kernel
+from skimage import data
+
+from fer_nb_utils.classes import CLASSES
+from fer_nb_utils.live import widget
+from fer_nb_utils.live.widget import LiveCamera
+
+SETUP = """
+from fer_nb_utils.live.widget import LiveCamera
+camera = LiveCamera(give_up_seconds=2)
+print(camera.view.comm.comm_id)
+"""
+
+
+def jpeg(image):
+    return cv2.imencode(".jpg", image)[1].tobytes()
+
+
+@pytest.fixture(scope="module")
+def photo():
+    return cv2.resize(data.astronaut(), (480, 480))[:360, :, ::-1]
+
+
+class Front:
+    """The browser's side of one widget."""
+
+    def __init__(self):
+        self.manager, self.client = start_new_kernel(kernel_name="python3")
+        self.comm = self.run(SETUP).strip()
+
+    def run(self, code):
+        printed = []
+
+        def hook(message):
+            if message["msg_type"] == "stream":
+                printed.append(message["content"]["text"])
+            assert message["msg_type"] != "error", message["content"]
+
+        self.client.execute_interactive(code, timeout=60, output_hook=hook)
+        return "".join(printed)
+
+    def send(self, buffers=(), **content):
+        data = {"method": "custom", "content": {"view": "a", **content}}
+        message = self.client.session.msg("comm_msg", {"comm_id": self.comm, "data": data})
+        self.client.session.send(self.client.shell_channel.socket, message, buffers=list(buffers))
+
+    def answer(self, *kinds, seconds=20):
+        """The next message of the widget, if it is of one of these kinds."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            try:
+                message = self.client.get_iopub_msg(timeout=end - time.monotonic())
+            except queue.Empty:
+                break
+            sent = message["content"].get("data", {})
+            if message["msg_type"] == "comm_msg" and sent.get("method") == "custom":
+                assert sent["content"]["kind"] in kinds, sent["content"]
+                return sent["content"]
+        raise AssertionError(f"no answer of kind {kinds} in {seconds} s")
+
+    def close(self):
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+
+
+@pytest.fixture(scope="module")
+def kernel():
+    front = Front()
+    yield front
+    front.close()
+
+
+@pytest.fixture
+def front(kernel):
+    """The widget with its browser's camera, and nothing left over from the test before."""
+    kernel.run("camera.view.source = 'browser'; camera.stop()")
+    while kernel.client.iopub_channel.msg_ready():
+        kernel.client.get_iopub_msg(timeout=1)
+    return kernel
+
+
+def test_a_frame_is_answered_with_its_faces(front, photo):
+    front.send([jpeg(photo)], kind="frame", id=7, width=480, height=360)
+    answer = front.answer("faces")
+    (face,) = answer["faces"]
+    assert (answer["id"], answer["view"]) == (7, "a")
+    assert sum(face["probabilities"]) == pytest.approx(1) and face["label"] in CLASSES
+    x, y, width, height = face["box"]
+    assert 0 < x < x + width < 480 and 0 < y < y + height < 360
+    assert set(answer["milliseconds"]) == {"detect", "crop", "classify", "smooth"}
+
+
+def test_a_front_end_that_loses_buffers_is_told_and_may_send_text(front, photo):
+    front.send(kind="frame", id=1, width=480, height=360)
+    assert front.answer("no_buffer")["id"] == 1
+    front.send(kind="frame", id=1, width=480, height=360, data=base64.b64encode(jpeg(photo)).decode())
+    assert len(front.answer("faces")["faces"]) == 1
+
+
+@pytest.mark.parametrize("damaged", [b"not a picture", b"\xff\xd8\xff\xe0", bytes(1000)])
+def test_a_broken_frame_has_no_faces_and_the_next_is_fine(front, photo, damaged):
+    front.send([damaged], kind="frame", id=1, width=480, height=360)
+    assert front.answer("faces")["faces"] == []
+    front.send([jpeg(photo)[:2000]], kind="frame", id=2, width=480, height=360)
+    assert front.answer("faces")["id"] == 2
+    front.send([jpeg(photo)], kind="frame", id=3, width=480, height=360)
+    assert len(front.answer("faces")["faces"]) == 1
+
+
+def test_a_message_that_makes_no_sense_is_an_error_and_no_end(front, photo):
+    front.send(kind="frame")
+    assert "id" in front.answer("error")["text"]
+    front.send([jpeg(photo)], kind="frame", id=1, width=480, height=360)
+    assert len(front.answer("faces")["faces"]) == 1
+
+
+def test_a_kernels_source_sends_pictures_with_faces_until_it_is_stopped(front):
+    front.run("camera.view.source = 'demo'")
+    front.send(kind="start")
+    for _ in range(4):
+        frame = front.answer("frame")
+        front.send(kind="shown")
+        image = cv2.imdecode(np.frombuffer(base64.b64decode(frame["data"]), np.uint8), cv2.IMREAD_COLOR)
+        assert image.shape == (480, 640, 3) and (frame["width"], frame["height"]) == (640, 480)
+        assert len(frame["faces"]) == 1 and 0 < frame["age"] < 5000
+    front.send(kind="stop")
+    assert_silent(front)
+
+
+def assert_silent(front):
+    """At most one frame that was under way; then nothing for longer than a frame is waited for."""
+    try:
+        front.answer("frame", seconds=1)
+        front.answer("frame", seconds=1.5)
+    except AssertionError:
+        return
+    raise AssertionError("frames go on")
+
+
+def test_a_view_that_shows_nothing_any_more_ends_the_source(front):
+    front.run("camera.view.source = 'demo'")
+    front.send(kind="start")
+    ends = time.monotonic() + 2 + 3  # its patience, and some
+    while time.monotonic() < ends:
+        try:
+            front.answer("frame", "stop", seconds=1)
+        except AssertionError:
+            break
+    names = front.run("import threading; print([thread.name for thread in threading.enumerate()])")
+    assert widget.THREAD not in names
+
+
+def test_a_camera_that_is_not_there_is_a_sentence(front):
+    front.run("camera.view.source = '99'")
+    front.send(kind="start")
+    assert "There is no camera 99 here" in front.answer("error")["text"]
+
+
+def test_a_source_that_ends_says_so(front, photo, tmp_path):
+    cv2.imwrite(str(tmp_path / "face.png"), photo)
+    front.run(f"camera.view.source = {str(tmp_path / 'face.png')!r}")
+    front.send(kind="start")
+    assert len(front.answer("frame")["faces"]) == 1
+    front.send(kind="shown")
+    assert "face.png is over" in front.answer("stop")["text"]
+
+
+def test_stop_reaches_all_views(front):
+    front.run("camera.stop()")
+    assert "view" not in front.answer("stop")
+
+
+def test_the_session_keeps_snapshots_in_memory(front, photo):
+    front.run("camera.snapshots.clear()")
+    front.send([jpeg(photo)], kind="frame", id=1, width=480, height=360)
+    label = front.answer("faces")["faces"][0]["label"]
+    kept = front.run("import json; print(json.dumps({k: v.image.shape for k, v in camera.snapshots.items()}))")
+    assert list(json.loads(kept)) == [label]
+
+
+# Controls, without a kernel
+
+
+@pytest.fixture(scope="module")
+def camera():
+    return LiveCamera(source="demo")
+
+
+def test_controls_change_the_pipeline(camera):
+    before = camera.view.pipeline
+    camera.smoothing.value, camera.duration.value = 1.5, 2.0
+    assert camera.view.pipeline is before
+    assert (before.smoother.time_constant, before.smoother.display_duration) == (1.5, 2.0)
+    camera.cascade.value = "haarcascade_frontalface_alt2.xml"
+    after = camera.view.pipeline
+    assert after is not before and after.smoother.time_constant == 1.5
+    camera.source.value = "0"
+    assert camera.view.source == "0"
+
+
+def test_a_network_that_cannot_be_loaded_is_said_and_the_former_stays(camera, tmp_path, monkeypatch):
+    before = camera.view.pipeline
+    camera.network.options = {**dict(camera.network.options), "gone": tmp_path / "gone"}
+    camera.network.value = tmp_path / "gone"
+    assert "There is no network at" in camera.problem.value and camera.view.pipeline is before
+    camera.network.index = 0
+    assert camera.problem.value == ""
+
+
+def test_a_file_is_offered_beside_the_usual_sources(tmp_path):
+    camera = LiveCamera(source=tmp_path / "film.mp4")
+    assert camera.view.source == str(tmp_path / "film.mp4")
+    assert [label for label, _ in camera.source.options] == [*widget.SOURCES, "film.mp4"]
+
+
+def test_nothing_but_the_picture_is_synchronised(camera):
+    assert set(camera.view.get_state()) >= {"source", "classes", "colors", "give_up_seconds"}
+    assert not {"pipeline", "snapshots"} & set(camera.view.get_state())
