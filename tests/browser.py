@@ -52,8 +52,10 @@ def astronaut_frame() -> tuple[np.ndarray, list[int]]:
     """A photo of 640x480 (BGR) with one face, and the face from hair to chin as [x, y, width, height]."""
     from skimage import data  # the one free photo of a face that comes in a wheel
 
-    photo = cv2.resize(data.astronaut(), (640, 640), interpolation=cv2.INTER_CUBIC)
-    return photo[:480, :, ::-1].copy(), [220, 85, 122, 130]
+    photo = cv2.resize(data.astronaut(), (880, 880), interpolation=cv2.INTER_CUBIC)[:480, 140:780, ::-1]
+    frame = cv2.GaussianBlur(photo, None, 25)  # nothing round the head that could be taken for a face
+    frame[14:426, 80:410] = photo[14:426, 80:410]
+    return frame, [163, 117, 168, 179]
 
 
 def write_fake_camera(path: Path, frames: Iterable[np.ndarray]) -> Path:
@@ -163,8 +165,8 @@ def opened(
     lab = Lab(page)
     try:
         url = server.url.replace("127.0.0.1", alias) if alias else server.url
-        page.goto(f"{url}/lab/tree/{name}.ipynb?token={TOKEN}&reset", wait_until="domcontentloaded", timeout=60_000)
-        page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.sessionContext", timeout=60_000)
+        page.goto(f"{url}/lab/tree/{name}.ipynb?token={TOKEN}&reset", wait_until="domcontentloaded", timeout=120_000)
+        page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.sessionContext", timeout=120_000)
         lab.js("await jupyterapp.restored; await panel.context.ready; await panel.sessionContext.ready")
         lab.js("await panel.sessionContext.session.kernel.info")
         yield lab
@@ -186,7 +188,7 @@ class Lab:
         page.on("console", lambda said: said.type in ("warning", "error") and self.console.append(said.text))
         page.on("pageerror", lambda error: self.console.append(f"uncaught: {error}"))
 
-    def js(self, code: str, widget: int = 0, timeout: float = 60) -> Any:
+    def js(self, code: str, widget: int = 0, timeout: float = 120) -> Any:
         """Run JavaScript statements in the page; the result is what they return, awaited."""
         return self.page.evaluate(
             f"""() => Promise.race([
@@ -223,7 +225,7 @@ class Lab:
 
     def run_all(self) -> None:
         """Run all cells; an exception in one of them is raised."""
-        self.js("await jupyterapp.commands.execute('notebook:run-all-cells')", timeout=90)
+        self.js("await jupyterapp.commands.execute('notebook:run-all-cells')")
         self._check()
 
     def run(self, cell: int, wait: bool = True) -> None:

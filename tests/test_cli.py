@@ -1,16 +1,19 @@
 """The command line, as people call it."""
 
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
 from fer_nb_utils import __version__, runner
 from fer_nb_utils.__main__ import main
 from fer_nb_utils.errors import UserError
+from fer_nb_utils.live.sources import open_source
 
 FER2013 = Path(__file__).parents[2] / "shared" / "data" / "fer2013.zip"
 
@@ -147,3 +150,76 @@ def test_download_without_credentials_says_how_to_get_the_file_by_hand(monkeypat
     monkeypatch.setattr("kagglehub.dataset_download", refuse)
     result = CliRunner().invoke(main, ["data", "download"])
     assert result.exit_code == 2 and "by hand" in result.output and "Traceback" not in result.output
+
+
+LIVE = ("live", "--source", "demo", "--table", "new/t.csv", "--video", "new/v.mp4", "--device", "cpu")
+
+
+def length(video):
+    """Frames that can be read from it."""
+    with open_source(video) as frames:
+        return len(list(frames))
+
+
+def test_live_writes_what_was_asked_for_and_ends_with_a_summary(tmp_path):
+    answer = call(*LIVE, "--seconds", "1", cwd=tmp_path)
+    assert answer.returncode == 0 and answer.stderr == ""
+    lines = answer.stdout.splitlines()
+    assert lines[0] == "demo clip" and lines[1].startswith("15 frames in ") and lines[1].endswith(" frames/s")
+    assert lines[2].startswith("faces followed: ")
+    stages = ["read", "detect", "crop", "classify", "smooth", "draw", "total"]
+    assert [line.split()[0] for line in lines[-7:]] == stages
+    table = pd.read_csv(tmp_path / "new" / "t.csv")
+    assert table["frame"].nunique() == 15 and {"face", "label", "happy", "classify"} < set(table)
+    assert length(tmp_path / "new" / "v.mp4") == 15 and len(list((tmp_path / "new").iterdir())) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="other signals there")
+def test_ctrl_c_ends_live_with_all_that_was_seen(tmp_path):
+    command = [sys.executable, "-m", "fer_nb_utils", *LIVE]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        while process.poll() is None and not list(tmp_path.glob("new/.*.mp4")):  # the video grows there
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        printed, errors = process.communicate(timeout=60)
+    assert process.returncode == 0 and errors == ""
+    frames = int(printed.splitlines()[1].split()[0])
+    assert 0 < frames < 186 and len(list((tmp_path / "new").iterdir())) == 2
+    assert pd.read_csv(tmp_path / "new" / "t.csv")["frame"].nunique() == frames
+    assert frames <= length(tmp_path / "new" / "v.mp4") <= frames + 1  # the last may be written and not in the table
+
+
+def test_live_without_any_frame_says_why_and_exits_1(tmp_path):
+    (tmp_path / "damaged.png").write_bytes(b"no picture")
+    result = CliRunner().invoke(main, ["live", "--source", str(tmp_path), "--video", str(tmp_path / "v.mp4")])
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == [tmp_path.name, "no frames", "damaged.png is no image that can be read."]
+    assert not (tmp_path / "v.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--source 99", "There is no camera 99 here"),
+        ("--source film.mp4", "There is no film.mp4"),
+        ("--source text.mp4", "text.mp4 is no video that OpenCV can read"),
+        ("--source folder.csv", "The folder folder.csv holds no images"),
+        ("--source demo --cascade frontal.xml", "The cascade frontal.xml cannot be loaded"),
+        ("--source demo --checkpoint text.mp4", "text.mp4 does not say which network it holds"),
+        ("--source demo --checkpoint resnet18", "There is no network at resnet18"),
+        ("--source demo --table folder.csv", "folder.csv is a folder"),
+        ("--source demo --table text.mp4/t.csv", "text.mp4/t.csv cannot be written"),
+        ("--source demo --video new/v.mov", "The video new/v.mov must end in .mp4 or .avi"),
+        ("--source film.mp4 --table new/t.csv --video new/v.mp4", "There is no film.mp4"),
+        ("--source demo --device abacus", "The device 'abacus' is not available here"),
+    ],
+)
+def test_a_mistake_with_live_is_one_line_and_exit_2(arguments, message, tmp_path, monkeypatch, capfd):
+    (tmp_path / "text.mp4").write_text("This is no film.")
+    (tmp_path / "folder.csv").mkdir()
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["live", *arguments.split()])
+    assert result.exit_code == 2 and result.stdout == ""
+    assert message in result.stderr and result.stderr.count("\n") == 1
+    assert capfd.readouterr().err == ""  # nor a word of OpenCV
+    assert {path.name for path in tmp_path.iterdir()} == {"text.mp4", "folder.csv"}

@@ -31,11 +31,18 @@ def photo():
     return cv2.resize(data.astronaut(), (480, 480))[:360, :, ::-1]
 
 
+def custom(message):
+    """The widget's own message in a message of the kernel, if there is one."""
+    data = message["content"].get("data", {}) if message["msg_type"] == "comm_msg" else {}
+    return [data["content"]] if data.get("method") == "custom" else []
+
+
 class Front:
     """The browser's side of one widget."""
 
     def __init__(self):
         self.manager, self.client = start_new_kernel(kernel_name="python3")
+        self.messages = []  # that came while a cell ran
         self.comm = self.run(SETUP).strip()
 
     def run(self, code):
@@ -45,6 +52,7 @@ class Front:
             if message["msg_type"] == "stream":
                 printed.append(message["content"]["text"])
             assert message["msg_type"] != "error", message["content"]
+            self.messages += custom(message)
 
         self.client.execute_interactive(code, timeout=60, output_hook=hook)
         return "".join(printed)
@@ -57,16 +65,14 @@ class Front:
     def answer(self, *kinds, seconds=20):
         """The next message of the widget, if it is of one of these kinds."""
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        while not self.messages:
             try:
-                message = self.client.get_iopub_msg(timeout=end - time.monotonic())
+                self.messages += custom(self.client.get_iopub_msg(timeout=max(end - time.monotonic(), 0.01)))
             except queue.Empty:
-                break
-            sent = message["content"].get("data", {})
-            if message["msg_type"] == "comm_msg" and sent.get("method") == "custom":
-                assert sent["content"]["kind"] in kinds, sent["content"]
-                return sent["content"]
-        raise AssertionError(f"no answer of kind {kinds} in {seconds} s")
+                raise AssertionError(f"no answer of kind {kinds} in {seconds} s") from None
+        answer = self.messages.pop(0)
+        assert answer["kind"] in kinds, answer
+        return answer
 
     def close(self):
         self.client.stop_channels()
@@ -84,8 +90,8 @@ def kernel():
 def front(kernel):
     """The widget with its browser's camera, and nothing left over from the test before."""
     kernel.run("camera.view.source = 'browser'; camera.stop()")
-    while kernel.client.iopub_channel.msg_ready():
-        kernel.client.get_iopub_msg(timeout=1)
+    kernel.answer("stop")
+    kernel.messages.clear()
     return kernel
 
 
@@ -220,7 +226,7 @@ def test_a_network_that_cannot_be_loaded_is_said_and_the_former_stays(camera, tm
 def test_a_file_is_offered_beside_the_usual_sources(tmp_path):
     camera = LiveCamera(source=tmp_path / "film.mp4")
     assert camera.view.source == str(tmp_path / "film.mp4")
-    assert [label for label, _ in camera.source.options] == [*widget.SOURCES, "film.mp4"]
+    assert list(camera.source.options) == [*widget.SOURCES, "film.mp4"]
 
 
 def test_nothing_but_the_picture_is_synchronised(camera):

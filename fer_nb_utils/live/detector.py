@@ -10,12 +10,18 @@ from ..errors import UserError
 
 DEFAULT = "haarcascade_frontalface_default.xml"  # the paper's
 
-REDUCED_HEIGHT = 160
-SCALE_FACTOR = 1.1
-MIN_NEIGHBORS = 5
-SMALLEST_FACE = 0.2
+# Measured with the default cascade on 400 pictures, 640x480, that each hold one face of FER-2013 (many are seen from the
+# side, half hidden or tilted), on 400 without any, and on the demo clip; tuned only for these, never for labels.
+REDUCED_HEIGHT = 160  # pixels; 180 finds 1 to 2 % more faces, but brings twice as many false ones
+SCALE_FACTOR = 1.2  # 1.1 costs half as much time again and brings more false faces than it finds real ones
+MIN_NEIGHBORS = 4  # 5 finds 64 % of the faces, 4 68 %, both with less than 1 false face in 100 pictures; 3 brings 3 times as many
+SMALLEST_FACE = 0.17  # share of the frame's height: someone at 2 m from a laptop; 0.15 costs a sixth more time
 
-MARGIN = 0.01
+# The cascade's box of an image of FER-2013 is nearly the whole image. Its side is 1.03 times the box's (median of 1361 of
+# 2000 test images in a mirrored border; quartiles 0.98 and 1.11; 1.02 with finer steps on 2480 of 3000 images), and the
+# middles are no more than 0.4 % of a side apart (quartiles -1.6 to 2.7 %). The network confirms it: its accuracy is
+# 69.7 % on these crops, 70.5 at margin 0, 65.9 at 0.1, 59.6 at 0.2, and 71.9 on the images themselves.
+MARGIN = 0.01  # share of the box's side, on each side
 
 
 def cascades() -> list[str]:
@@ -39,8 +45,7 @@ class FaceDetector:
         A box is x, y, width, height in the frame's pixels.
         """
         shrink = min(REDUCED_HEIGHT / len(frame), 1.0)
-        width = max(round(frame.shape[1] * shrink), 1)
-        small = _grey(cv2.resize(frame, (width, round(len(frame) * shrink)), interpolation=cv2.INTER_AREA))
+        small = _grey(_reduced(frame, shrink))
         side = round(SMALLEST_FACE * len(small))
         found = self._cascade.detectMultiScale(small, SCALE_FACTOR, MIN_NEIGHBORS, minSize=(side, side))
         boxes = np.rint(np.reshape(found, (-1, 4)) / shrink).astype(int)
@@ -68,6 +73,13 @@ def face_crop(frame: np.ndarray, box: Sequence[int], margin: float = MARGIN, siz
     grey = _grey(square(frame, box, margin))
     flag = cv2.INTER_AREA if len(grey) > size else cv2.INTER_CUBIC
     return cv2.resize(grey, (size, size), interpolation=flag)
+
+
+def _reduced(frame: np.ndarray, shrink: float) -> np.ndarray:
+    """In two steps, for the first costs the same for a frame of any size, where INTER_AREA takes 30 ms for 4K."""
+    height, width = (max(round(side * shrink), 1) for side in frame.shape[:2])
+    double = cv2.resize(frame, (2 * width, 2 * height), interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(double, (width, height), interpolation=cv2.INTER_AREA)
 
 
 def _grey(image: np.ndarray) -> np.ndarray:

@@ -24,10 +24,10 @@ def annotate(image: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
         color = BGR[face.label]
         cv2.rectangle(drawn, (x, y), (x + width, y + height), color, thickness)
         text = f"{face.label} {face.probabilities[CLASSES.index(face.label)]:.0%}"
-        (length, tall), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.6 * scale, thickness)
+        (length, tall), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.8 * scale, thickness)
         left = max(min(x, drawn.shape[1] - length - below), 0)
         top = max(y - tall - 2 * below, 0)
         cv2.rectangle(drawn, (left, top), (left + length + below, top + tall + 2 * below), color, cv2.FILLED)
         origin = (left + below // 2, top + tall + below // 2 + 1)
-        cv2.putText(drawn, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.6 * scale, (0, 0, 0), thickness, cv2.LINE_AA)
+        cv2.putText(drawn, text, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.8 * scale, (0, 0, 0), thickness, cv2.LINE_AA)
     return drawn

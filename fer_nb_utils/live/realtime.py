@@ -69,6 +69,8 @@ def realtime_prediction(
                 if seconds is not None and frame.seconds >= seconds or screen and not screen.is_open:
                     break
                 read = time.perf_counter() - before
+                if screen:  # files are watched at their own pace
+                    time.sleep(max(0.0, frame.seconds - (time.perf_counter() - start)))
                 if not opened.is_film:
                     pipeline.reset()
                 try:

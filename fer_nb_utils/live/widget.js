@@ -63,7 +63,7 @@ class View {
     this.overlay = element("canvas", "overlay", this.picture);
     this.hint = element("div", "hint", this.picture);
     const line = element("div", "line", left);
-    this.button = element("button", "start jupyter-button", line, "Start");
+    this.button = element("button", "start", line, "Start");
     this.button.onclick = () => (this.running ? this.stop() : this.start());
     this.status = element("span", "status", line);
     this.status.setAttribute("role", "status");
@@ -255,13 +255,16 @@ class View {
     context.scale(SHARPNESS, SHARPNESS);
     context.font = `600 ${height / 22}px system-ui, sans-serif`;
     context.textBaseline = "top";
-    context.lineWidth = height / 150;
     for (const face of [...faces].reverse()) { // the largest face on top
       const [x, y, w, h] = face.box;
       const left = this.fromBrowser ? width - x - w : x; // the picture is mirrored, the text must not be
       const text = `${face.label} ${Math.round(100 * face.probabilities[names.indexOf(face.label)])} %`;
       const tall = height / 17;
       const top = Math.max(y - tall, 0);
+      context.lineWidth = height / 80; // a light seam shows the box on a ground of its own colour
+      context.strokeStyle = "rgba(255, 255, 255, 0.6)";
+      context.strokeRect(left, y, w, h);
+      context.lineWidth = height / 160;
       context.strokeStyle = context.fillStyle = colors[face.label];
       context.strokeRect(left, y, w, h);
       context.fillRect(left - context.lineWidth / 2, top, context.measureText(text).width + tall / 2, tall);

@@ -160,7 +160,7 @@ class LiveCamera(ipywidgets.VBox):
     `networks`: name -> checkpoint or run folder, as `load_network` takes them; by default the embedded one. `source`: a
     video, an image or a folder to offer besides the browser's camera, the kernel's camera 0 and the demo clip.
     `snapshots` holds the most confident look of each expression so far, in memory only. Raises UserError for a network
-    or a source that is not there.
+    that is not there; what is wrong with a source is said when it is started.
     """
 
     def __init__(
@@ -174,20 +174,21 @@ class LiveCamera(ipywidgets.VBox):
         self.snapshots = Snapshots()
         wide = {"description_width": "7em"}
         self.network = ipywidgets.Dropdown(options=networks, description="network", style=wide)
-        self.cascade = ipywidgets.Dropdown(options=cascades(), value=DEFAULT, description="cascade", style=wide)
+        self.cascade = ipywidgets.Dropdown(options=_short_names(), value=DEFAULT, description="cascade", style=wide)
         self.smoothing = ipywidgets.FloatSlider(0.3, max=2, step=0.1, description="smoothing", style=wide)
         self.duration = ipywidgets.FloatSlider(0.5, max=5, step=0.1, description="label stays", style=wide)
         self.view = CameraView(self._pipeline(), self.snapshots, source=str(source), give_up_seconds=give_up_seconds)
         self.source = ipywidgets.Dropdown(options=sources, value=str(source), description="source", style=wide)
         self.problem = ipywidgets.HTML()
-        traitlets.link((self.source, "value"), (self.view, "source"))
+        traitlets.dlink((self.source, "value"), (self.view, "source"))
         for control in (self.network, self.cascade):
             control.observe(self._rebuild, "value")
         for control in (self.smoothing, self.duration):
             control.observe(self._tune, "value")
         choices = ipywidgets.VBox([self.source, self.network, self.cascade])
         knobs = ipywidgets.VBox([self.smoothing, self.duration, self.problem])
-        super().__init__([ipywidgets.HBox([choices, knobs]), self.view])
+        controls = ipywidgets.HBox([choices, knobs], layout=ipywidgets.Layout(flex_flow="row wrap"))
+        super().__init__([controls, self.view])
 
     def stop(self) -> None:
         """Release the camera, wherever it is."""
@@ -209,6 +210,15 @@ class LiveCamera(ipywidgets.VBox):
     def _tune(self, _: object) -> None:
         smoother = self.view.pipeline.smoother
         smoother.time_constant, smoother.display_duration = self.smoothing.value, self.duration.value
+
+
+def _short_names() -> dict[str, str]:
+    """The cascades for people's faces, by what sets their names apart."""
+    return {
+        Path(name).stem.removeprefix("haarcascade_"): name
+        for name in cascades()
+        if "face" in name and "cat" not in name
+    }
 
 
 def _content(result: Result) -> dict:

@@ -1,0 +1,122 @@
+"""Faces are found where they are, whatever the frame's size, and cut out exactly."""
+
+from itertools import islice
+
+import cv2
+import numpy as np
+import pytest
+
+from fer_nb_utils.errors import UserError
+from fer_nb_utils.live.demo import demo_clip
+from fer_nb_utils.live.detector import DEFAULT, FaceDetector, cascades, face_crop, square
+from fer_nb_utils.live.smoothing import overlap
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return FaceDetector()
+
+
+@pytest.fixture(scope="module")
+def frame():
+    return next(islice(demo_clip(), 10, None)).image
+
+
+def test_opencv_brings_the_papers_cascade_and_others():
+    names = cascades()
+    assert DEFAULT in names and "haarcascade_eye.xml" in names and names == sorted(names)
+    assert all(FaceDetector(name)(np.zeros((48, 64), np.uint8)).shape == (0, 4) for name in names)
+
+
+@pytest.mark.parametrize("height", [2160, 1080, 720, 240])
+def test_the_place_does_not_depend_on_the_frames_size(detector, frame, height):
+    factor = height / len(frame)
+    resized = cv2.resize(frame, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    box, other = detector(frame), detector(resized)
+    assert len(box) == len(other) == 1 and other.dtype.kind == "i"
+    assert overlap(other / factor, box)[0, 0] > 0.85
+
+
+def test_grey_frames_give_the_same_place(detector, frame):
+    box, other = detector(frame), detector(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY))
+    assert len(other) == 1 and overlap(other, box)[0, 0] > 0.85
+
+
+def test_no_face_no_box(detector):
+    noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+    for picture in (noise, np.full((480, 640), 128, np.uint8), np.zeros((2, 3, 3), np.uint8)):
+        assert detector(picture).shape == (0, 4)
+
+
+def test_ten_faces_give_ten_boxes_the_largest_first(detector, frame):
+    x, y, side, _ = detector(frame)[0]
+    head = square(frame, (x, y, side, side), 0.4)
+    sizes = np.linspace(236, 200, 10).astype(int)
+    picture = np.full((480, 1200, 3), 128, np.uint8)
+    for number, size in enumerate(sizes):
+        top, left = 240 * (number // 5), 240 * (number % 5)
+        picture[top : top + size, left : left + size] = cv2.resize(head, (size, size), interpolation=cv2.INTER_AREA)
+    boxes = detector(picture)
+    assert len(boxes) == 10 and (np.diff(boxes[:, 2]) <= 0).all() and boxes[0, 2] > boxes[-1, 2]
+    middles = boxes[:, :2] + boxes[:, 2:] / 2
+    assert len({tuple(cell) for cell in middles // 240}) == 10
+
+
+def test_an_unusable_cascade_is_an_error_that_helps(tmp_path):
+    empty = tmp_path / "empty.xml"
+    empty.touch()
+    other = tmp_path / "other.xml"
+    other.write_text('<?xml version="1.0"?><opencv_storage><a>1</a></opencv_storage>')
+    for name in ("haarcascade_nobody.xml", str(empty), str(other)):
+        with pytest.raises(UserError, match=r"below 5 \(pip install -r requirements.txt\)") as failure:
+            FaceDetector(name)
+        assert name in str(failure.value)
+
+
+def test_opencv_5_is_an_error_that_helps(monkeypatch):
+    monkeypatch.delattr(cv2, "CascadeClassifier")
+    with pytest.raises(UserError, match=f"{DEFAULT} .*below 5"):
+        FaceDetector()
+
+
+def test_crop_takes_the_margin_on_each_side():
+    ramp = np.tile(np.arange(200, dtype=np.uint8), (200, 1))
+    for margin, left, right in ((0, 60, 100), (0.25, 50, 110), (-0.25, 70, 90)):
+        for picture, axis in ((ramp, 1), (np.ascontiguousarray(ramp.T), 0)):
+            cut = square(picture, (60, 60, 40, 40), margin)
+            assert cut.shape == (right - left,) * 2
+            np.testing.assert_array_equal(np.take(cut, 0, axis=1 - axis), np.arange(left, right))
+    crop = face_crop(ramp, (40, 40, 96, 96), margin=0)
+    np.testing.assert_allclose(crop[0], 40.5 + 2 * np.arange(48), atol=0.51)  # means of two columns
+
+
+def test_a_box_that_is_no_square_keeps_its_middle():
+    ramp = np.tile(np.arange(200, dtype=np.uint8), (200, 1))
+    cut = square(ramp, (60, 50, 40, 60), 0)
+    np.testing.assert_array_equal(cut, np.tile(np.arange(50, 110), (60, 1)))
+
+
+def test_beyond_the_edge_the_border_is_repeated():
+    picture = np.arange(100, dtype=np.uint8).reshape(10, 10)
+    cut = square(picture, (-2, -3, 6, 6), 0)
+    assert cut.shape == (6, 6)
+    np.testing.assert_array_equal(cut[3:, 2:], picture[:3, :4])
+    assert (cut[:3] == cut[3]).all() and (cut[:, :2] == cut[:, 2:3]).all()
+    cut = square(picture, (7, 6, 6, 6), 0)
+    np.testing.assert_array_equal(cut[:4, :3], picture[6:, 7:])
+    assert (cut[4:] == cut[3]).all() and (cut[:, 3:] == cut[:, 2:3]).all()
+
+
+@pytest.mark.parametrize("side", [12, 48, 300])
+def test_crop_is_grey_of_one_size_and_leaves_the_frame_alone(frame, side):
+    before, box = frame.copy(), (620, 10, side, side)
+    crop = face_crop(frame, box)
+    assert crop.shape == (48, 48) and crop.dtype == np.uint8
+    assert face_crop(frame, box, size=64).shape == (64, 64)
+    np.testing.assert_array_equal(crop, face_crop(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), box))
+    np.testing.assert_array_equal(frame, before)
+
+
+def test_an_image_of_fer2013_passes_unchanged():
+    image = np.random.default_rng(0).integers(0, 256, (48, 48), dtype=np.uint8)
+    np.testing.assert_array_equal(face_crop(image, (0, 0, 48, 48), margin=0), image)
