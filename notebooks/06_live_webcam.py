@@ -186,8 +186,8 @@ if source == "demo":
 # ## A strip of frames
 #
 # Every 15th frame, judged by itself. Above it stands what the clip showed: the photograph, or the expression drawn.
-# The network learnt from photographs and has never seen a drawing. The drawn person was chosen among 900 as one whose
-# expressions it tells apart: that makes a clip worth watching, and says nothing about how good the network is.
+# The network learnt from photographs and has never seen a drawing. The drawn person was chosen among 915 as the one
+# whose expressions it names best: that makes a clip worth watching, and says nothing about how good the network is.
 
 
 # %% tags=["nbval-ignore-output"]

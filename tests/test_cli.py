@@ -200,7 +200,7 @@ def test_live_without_any_frame_says_why_and_exits_1(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--source 99", "There is no camera 99 here"),
+        ("--source 99", "There is no camera 99 on the machine"),
         ("--source film.mp4", "There is no film.mp4"),
         ("--source text.mp4", "text.mp4 is no video that OpenCV can read"),
         ("--source folder.csv", "The folder folder.csv holds no images"),

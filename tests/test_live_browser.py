@@ -12,16 +12,25 @@ from PIL import Image
 
 from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.live.smoothing import overlap
+from fer_nb_utils.live.widget import FOLDER
 
 pytestmark = [
     pytest.mark.skipif(not chromium(), reason="there is no Chromium; on Debian: apt-get install chromium"),
     pytest.mark.skipif(not find_spec("playwright"), reason="playwright is not installed"),
 ]
+# the kernel is shared, so earlier widgets are closed; the console may say "model not found" of those it was restoring
 IMPORT = "import ipywidgets\nipywidgets.Widget.close_all()\nfrom fer_nb_utils.live.widget import LiveCamera"
 CAMERA = "camera = LiveCamera()\ncamera"
 SLEEP = "import time\ntime.sleep(%d)"
 RUNNING = "live?.dataset.state == 'running' && Number(live.dataset.frames) >= 3 && live.dataset.faces == '1'"
 IN_USE = "devices.getUserMedia = () => Promise.reject(new DOMException('', 'NotReadableError'));"
+SOURCE_ENDS = """
+import threading, time
+deadline = time.monotonic() + 15
+while any(thread.name == 'live camera' for thread in threading.enumerate()):
+    assert time.monotonic() < deadline
+    time.sleep(0.2)
+"""
 RELEASED = "tracks.length && tracks.every((track) => track.readyState == 'ended')"
 
 
@@ -82,7 +91,7 @@ def frames(lab, widget=0):
 
 
 def drawn(lab, widget=0):
-    """Where the overlay's colours are, as a box in pixels of the shown picture, and the picture's size."""
+    """Where the overlay changes the shown picture, as a box in pixels of the screen, and the width of the picture."""
 
     def picture():
         return np.asarray(Image.open(io.BytesIO(shown.screenshot())).convert("RGB")).astype(int)
@@ -92,9 +101,7 @@ def drawn(lab, widget=0):
     shown.evaluate("(overlay) => overlay.style.opacity = 0")
     rows, columns = np.nonzero(abs(with_overlay - picture()).max(-1) > 60)
     shown.evaluate("(overlay) => overlay.style.opacity = ''")
-    height, width = with_overlay.shape[:2]
-    box = [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1]
-    return box, width, height
+    return [columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1], with_overlay.shape[1]
 
 
 def test_a_face_is_framed_labelled_and_measured_and_stop_releases_the_camera(notebook):
@@ -113,7 +120,7 @@ def test_a_face_is_framed_labelled_and_measured_and_stop_releases_the_camera(not
         assert width / height == photo.shape[1] / photo.shape[0] and overlap([box], [sent])[0, 0] > 0.5
         assert 0 < float(data["latency"]) < 5000
 
-        around, shown_width, _ = drawn(lab)
+        around, shown_width = drawn(lab)
         mirrored = [width - sent[0] - sent[2], *sent[1:]]
         assert overlap([around], [np.multiply(mirrored, shown_width / width)])[0, 0] > 0.5
         bars = lab.js(
@@ -238,3 +245,30 @@ def test_the_camera_is_released_when(happens, state, notebook):
         happens(lab)
         lab.wait(RELEASED)
         lab.wait(f"(live && `${{live.dataset.state}} ${{live.dataset.error}}`) == {json.dumps(state)}")
+
+
+def test_start_after_a_restart_asks_for_no_camera(notebook):
+    with notebook() as lab:
+        lab.run_all()
+        lab.wait("live?.dataset.state == 'idle'")
+        lab.restart_kernel()
+        lab.start()
+        lab.wait("live.dataset.error == 'kernel-gone'")
+        assert "Run the cell again" in lab.text() and lab.tracks() == []
+
+
+def test_a_source_of_the_kernel_ends_when_the_tab_is_closed(notebook):
+    with notebook("camera = LiveCamera(source='demo', give_up_seconds=2)\ncamera") as lab:
+        started(lab)
+        lab.close_view()
+    with notebook(SOURCE_ENDS) as lab:
+        lab.run(1)
+
+
+def test_vscode_is_told_what_to_choose(notebook):
+    code = FOLDER.joinpath("widget.js").read_text(encoding="utf-8")
+    with notebook() as lab:
+        module = "import('data:text/javascript,' + encodeURIComponent(code))"
+        place = "{ protocol: 'vscode-webview:', secure: true, devices: true }"
+        said = lab.page.evaluate(f"async (code) => (await {module}).explain({place}, new Error())", code)
+    assert said[0] == "vscode" and "kernel's camera or a file" in said[1]

@@ -29,25 +29,18 @@ def test_a_photograph_then_seven_expressions_in_order(clip):
     assert parts[0][1] == 60 and all(count == 18 for _, count in parts[1:])
 
 
-def test_each_expression_begins_and_ends_neutral(monkeypatch):
-    shown = {}
+@pytest.mark.parametrize("number", range(len(CLASSES)))
+def test_an_expression_grows_from_neutral_and_goes_back(monkeypatch, number):
+    drawings = []
     draw = demo._drawing
-
-    def record(expression, step):
-        shown.setdefault(frame_expression[0], []).append((expression, step))
-        return draw(expression, step)
-
-    monkeypatch.setattr(demo, "_drawing", record)
-    frame_expression = [None]
-    for number in range(7 * 24):
-        frame_expression[0] = CLASSES[number // 24]
-        seconds = demo.PHOTOGRAPH_SECONDS + (number + 0.5) / 24 * demo.EXPRESSION_SECONDS
-        assert demo._drawing_frame(seconds).expression == frame_expression[0]
-    for name, drawings in shown.items():
-        steps = [step for _, step in drawings]
-        full = demo.STEPS if name != "neutral" else 0
-        assert steps[0] == steps[-1] == 0 and max(steps) == full and np.abs(np.diff(steps)).max() <= 1
-        assert {expression for expression, step in drawings if step} <= {name}
+    monkeypatch.setattr(demo, "_drawing", lambda *drawing: drawings.append(drawing) or draw(*drawing))
+    begin = demo.PHOTOGRAPH_SECONDS + number * demo.EXPRESSION_SECONDS
+    for part in (np.arange(30) + 0.5) / 30:
+        assert demo._drawing_frame(begin + part * demo.EXPRESSION_SECONDS).expression == CLASSES[number]
+    steps = [step for _, step in drawings]
+    assert steps[0] == steps[-1] == 0 and max(steps) == (demo.STEPS if CLASSES[number] != "neutral" else 0)
+    assert np.abs(np.diff(steps)).max() <= 1
+    assert all(expression == (CLASSES[number] if step else "neutral") for expression, step in drawings)
 
 
 def test_two_generations_are_equal(clip):

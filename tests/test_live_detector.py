@@ -50,7 +50,7 @@ def test_no_face_no_box(detector):
 
 def test_ten_faces_give_ten_boxes_the_largest_first(detector, frame):
     x, y, side, _ = detector(frame)[0]
-    head = square(frame, (x, y, side, side), 0.4)
+    head = square(frame, (x, y, side, side), 0.25)
     sizes = np.linspace(236, 200, 10).astype(int)
     picture = np.full((480, 1200, 3), 128, np.uint8)
     for number, size in enumerate(sizes):

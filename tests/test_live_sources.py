@@ -182,7 +182,7 @@ def test_a_camera_that_is_unplugged(index, play):
 
 @pytest.mark.parametrize("index", [99, "99", -1, 200, 10**12])
 def test_no_such_camera_is_one_sentence_and_no_word_of_opencv(index, capfd):
-    assert sentence(index) == f"There is no camera {index} here; choose another number, a video file or 'demo'."
+    assert sentence(index) == f"There is no camera {index} on the machine that Python runs on; choose another source."
     assert capfd.readouterr().err == ""
 
 

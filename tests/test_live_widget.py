@@ -130,6 +130,16 @@ def test_a_message_that_makes_no_sense_is_an_error_and_no_end(front, photo):
     assert len(front.answer("faces")["faces"]) == 1
 
 
+def test_an_interrupt_that_meets_the_handler_still_gives_an_answer(front, photo):
+    front.run(
+        "pipeline = camera.view.pipeline\ndef interrupt(*_): raise KeyboardInterrupt\ncamera.view.pipeline = interrupt"
+    )
+    front.send([jpeg(photo)], kind="frame", id=5, width=480, height=360)
+    answer = front.answer("faces")
+    front.run("camera.view.pipeline = pipeline")
+    assert (answer["id"], answer["faces"]) == (5, [])
+
+
 def test_a_kernels_source_sends_pictures_with_faces_until_it_is_stopped(front):
     front.run("camera.view.source = 'demo'")
     front.send(kind="start")
@@ -159,9 +169,10 @@ def test_a_view_that_shows_nothing_any_more_ends_the_source(front):
     ends = time.monotonic() + 2 + 3  # its patience, and some
     while time.monotonic() < ends:
         try:
-            front.answer("frame", "stop", seconds=1)
+            last = front.answer("frame", "error", seconds=1)
         except AssertionError:
             break
+    assert "has shown nothing for 2 s" in last["text"]
     names = front.run("import threading; print([thread.name for thread in threading.enumerate()])")
     assert widget.THREAD not in names
 
@@ -169,7 +180,7 @@ def test_a_view_that_shows_nothing_any_more_ends_the_source(front):
 def test_a_camera_that_is_not_there_is_a_sentence(front):
     front.run("camera.view.source = '99'")
     front.send(kind="start")
-    assert "There is no camera 99 here" in front.answer("error")["text"]
+    assert "There is no camera 99 on the machine" in front.answer("error")["text"]
 
 
 def test_a_source_that_ends_says_so(front, photo, tmp_path):

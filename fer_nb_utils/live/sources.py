@@ -62,7 +62,7 @@ class Camera(Source):
 
     def __init__(self, index: int):
         super().__init__(f"camera {index}")
-        message = f"There is no camera {index} here; choose another number, a video file or 'demo'."
+        message = f"There is no camera {index} on the machine that Python runs on; choose another source."
         if not 0 <= index < 100:  # OpenCV crashes on -1, and takes 200 for camera 0 of some driver
             raise UserError(message)
         self.capture = _opened(index, message)

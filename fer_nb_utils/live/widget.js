@@ -4,6 +4,7 @@ const WIDTH = 480; // pixels of the frames sent up; faces are looked for on fewe
 const QUALITY = 0.7; // of their JPEG
 const SHARPNESS = 2; // pixels of the overlay for one of the frame
 const BUSY = 2000; // milliseconds without an answer until the kernel is called busy
+const HINTS = { idle: "Press Start.", stopped: "Press Start.", starting: "If the browser asks, allow the camera." };
 
 /** Why there is no camera, as a short code and a sentence. `place`: protocol, secure, devices of the page. */
 export function explain(place, error) {
@@ -44,11 +45,12 @@ class View {
     this.capture = document.createElement("canvas");
     this.onMessage = (message) => (message.view ?? this.id) === this.id && this.receive(message);
     this.onSource = () => (this.running ? this.stop("The source has changed.") : this.setState("idle"));
-    this.onConnection = () =>
-      this.running && this.fail("kernel-gone", "The connection to the kernel was lost. Run the cell again.");
+    this.onConnection = () => this.running && this.lose();
+    this.onLeave = () => this.running && this.stop();
     model.on("msg:custom", this.onMessage);
     model.on("change:source", this.onSource);
     model.on("comm_live_update", this.onConnection); // a restarted kernel
+    window.addEventListener("pagehide", this.onLeave);
     this.watch = setInterval(() => this.checkSilence(), 500);
     this.setState("idle");
   }
@@ -84,14 +86,28 @@ class View {
     Object.assign(this.root.dataset, { state, error });
     this.button.textContent = this.running ? "Stop" : "Start";
     this.status.textContent = state === "starting" ? "starting …" : "";
-    this.hint.textContent = text;
-    if (!this.running) this.drawFaces([]);
+    this.hint.textContent = text || (state === "starting" && !this.fromBrowser ? "" : HINTS[state] || "");
+    if (!this.running) {
+      Object.assign(this.root.dataset, { faces: 0, boxes: "[]" });
+      this.drawFaces([]);
+    }
+  }
+
+  /** Send a message up; false when there is no kernel to hear it. */
+  say(message, buffers) {
+    try {
+      this.model.send(message, undefined, buffers);
+      return true;
+    } catch {
+      this.lose();
+      return false;
+    }
   }
 
   // Starting and stopping
 
   async start() {
-    Object.assign(this.root.dataset, { frames: 0, faces: 0, boxes: "[]", latency: "" });
+    Object.assign(this.root.dataset, { frames: 0, latency: "" });
     this.session = (this.session || 0) + 1; // whatever belongs to an earlier one is late and ignored
     this.inFlight = null;
     this.heard = performance.now();
@@ -99,8 +115,8 @@ class View {
     this.fromBrowser = this.model.get("source") === "browser";
     this.setState("starting");
     this.picture.classList.toggle("mirrored", this.fromBrowser);
-    if (this.fromBrowser) await this.startCamera(this.session);
-    else this.model.send({ kind: "start", view: this.id });
+    const heard = this.say({ kind: this.fromBrowser ? "stop" : "start", view: this.id });
+    if (heard && this.fromBrowser) await this.startCamera(this.session);
   }
 
   async startCamera(session) {
@@ -136,9 +152,9 @@ class View {
   }
 
   stop(text = "") {
-    if (this.running && !this.fromBrowser) this.model.send({ kind: "stop", view: this.id });
     this.release();
     this.setState("stopped", "", text);
+    if (!this.fromBrowser) this.say({ kind: "stop", view: this.id });
   }
 
   fail(code, text) {
@@ -146,8 +162,13 @@ class View {
     this.setState("error", code, text);
   }
 
+  lose() {
+    this.fail("kernel-gone", "The connection to the kernel was lost. Run the cell again.");
+  }
+
   destroy() {
     clearInterval(this.watch);
+    window.removeEventListener("pagehide", this.onLeave);
     if (this.running) this.stop();
     this.model.off("msg:custom", this.onMessage);
     this.model.off("change:source", this.onSource);
@@ -191,8 +212,8 @@ class View {
     const message = { kind: "frame", view: this.id, id, width, height };
     if (this.useBuffers) {
       const bytes = Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
-      this.model.send(message, undefined, [bytes.buffer]);
-    } else this.model.send({ ...message, data });
+      this.say(message, [bytes.buffer]);
+    } else this.say({ ...message, data });
   }
 
   // Answers down
@@ -227,7 +248,7 @@ class View {
     if (session !== this.session || !this.running) return;
     if (this.root.dataset.state !== "running") this.setState("running");
     this.show(message, message.width, message.height, message.age + performance.now() - this.heard);
-    this.model.send({ kind: "shown", view: this.id, id: message.id });
+    this.say({ kind: "shown", view: this.id });
   }
 
   show(message, width, height, latency) {

@@ -22,7 +22,7 @@ import traitlets
 from ..classes import CLASS_COLORS, CLASSES
 from ..errors import UserError
 from ..networks import EMBEDDED, load_network
-from .detector import DEFAULT, cascades
+from .detector import DEFAULT
 from .pipeline import FrameError, Pipeline, Result
 from .snapshots import Snapshots
 from .sources import DEMO, Source, open_source
@@ -30,6 +30,11 @@ from .sources import DEMO, Source, open_source
 FOLDER = Path(__file__).parent
 BROWSER = "browser"
 SOURCES = {"this browser's camera": BROWSER, "camera 0 of the kernel's machine": "0", "demo clip": DEMO}
+# those for people's faces, by what sets their names apart
+CASCADES = {
+    name: f"haarcascade_{name}.xml"
+    for name in ("frontalface_default", "frontalface_alt", "frontalface_alt2", "frontalface_alt_tree", "profileface")
+}
 QUALITY = 75  # of the JPEGs sent to the browser, of 100
 WIDTH = 640  # pixels, at most
 THREAD = "live camera"
@@ -44,7 +49,7 @@ class CameraView(anywidget.AnyWidget):
     source = traitlets.Unicode(BROWSER).tag(sync=True)
     classes = traitlets.List(list(CLASSES)).tag(sync=True)
     colors = traitlets.Dict(CLASS_COLORS).tag(sync=True)
-    give_up_seconds = traitlets.Float(20.0).tag(sync=True)  # the camera is released after that long a silence
+    give_up_seconds = traitlets.Float(10.0).tag(sync=True)  # the camera is released after that long a silence
 
     def __init__(self, pipeline: Pipeline, snapshots: Snapshots, **options: object):
         super().__init__(**options)
@@ -68,7 +73,7 @@ class CameraView(anywidget.AnyWidget):
         try:
             result = self.pipeline(image, now := time.monotonic())
         except FrameError:  # the next frame may be whole
-            return {"faces": [], "milliseconds": {}}
+            return {"faces": []}
         self.snapshots.add(image, result.faces, now)
         return _content(result)
 
@@ -85,6 +90,8 @@ class CameraView(anywidget.AnyWidget):
                 self._stop_player(view)
             elif content["kind"] == "shown" and view in self._players:
                 self._players[view].shown.set()
+        except KeyboardInterrupt:  # meant for a cell; the view waits for its answer
+            self.tell("faces", view, id=content.get("id"), faces=[])
         except Exception as error:  # nothing else would show it: the handler may run in a thread without a cell
             self.tell("error", view, text=_text(error))
 
@@ -132,8 +139,10 @@ class _Player:
         start = answered = time.monotonic()
         for frame in source:
             early = frame.seconds - (time.monotonic() - start)
-            if self.stopped.wait(max(early, 0)) or time.monotonic() - answered > self.widget.give_up_seconds:
+            if self.stopped.wait(max(early, 0)):
                 return
+            if time.monotonic() - answered > self.widget.give_up_seconds:
+                raise UserError(f"The page has shown nothing for {self.widget.give_up_seconds:g} s; press Start again.")
             if source.is_film and early < -1 / source.rate:
                 continue
             if not source.is_film:
@@ -167,14 +176,14 @@ class LiveCamera(ipywidgets.VBox):
         self,
         networks: Mapping[str, str | Path] | None = None,
         source: str | Path = BROWSER,
-        give_up_seconds: float = 20,
+        give_up_seconds: float = 10,
     ):
         networks = dict(networks or {EMBEDDED.stem: EMBEDDED})
         sources = SOURCES if str(source) in SOURCES.values() else SOURCES | {Path(source).name: str(source)}
         self.snapshots = Snapshots()
         wide = {"description_width": "7em"}
         self.network = ipywidgets.Dropdown(options=networks, description="network", style=wide)
-        self.cascade = ipywidgets.Dropdown(options=_short_names(), value=DEFAULT, description="cascade", style=wide)
+        self.cascade = ipywidgets.Dropdown(options=CASCADES, value=DEFAULT, description="cascade", style=wide)
         self.smoothing = ipywidgets.FloatSlider(0.3, max=2, step=0.1, description="smoothing", style=wide)
         self.duration = ipywidgets.FloatSlider(0.5, max=5, step=0.1, description="label stays", style=wide)
         self.view = CameraView(self._pipeline(), self.snapshots, source=str(source), give_up_seconds=give_up_seconds)
@@ -210,15 +219,6 @@ class LiveCamera(ipywidgets.VBox):
     def _tune(self, _: object) -> None:
         smoother = self.view.pipeline.smoother
         smoother.time_constant, smoother.display_duration = self.smoothing.value, self.duration.value
-
-
-def _short_names() -> dict[str, str]:
-    """The cascades for people's faces, by what sets their names apart."""
-    return {
-        Path(name).stem.removeprefix("haarcascade_"): name
-        for name in cascades()
-        if "face" in name and "cat" not in name
-    }
 
 
 def _content(result: Result) -> dict:
