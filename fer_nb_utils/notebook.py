@@ -90,14 +90,19 @@ class Workspace:
         write_text(self.folder / "tables" / f"{name}.md", markdown(table) + (f"\n*{note}*\n" if note else ""))
 
 
-def show_figure(figure: "Figure") -> None:
+def show_figure(figure: "Figure", photographs: bool = False) -> None:
     """Display a figure as a PNG with 256 colours, a third of the usual size, and close it.
 
-    For notebooks with many figures, so that the executed copy stays below a megabyte.
+    For notebooks with many figures, so that the executed copy stays below a megabyte. `photographs` need more colours:
+    they are shown as a JPEG.
     """
     whole, small = BytesIO(), BytesIO()
     figure.savefig(whole, format="png", bbox_inches="tight", dpi=90)
-    PIL.Image.open(whole).convert("RGB").quantize(256).save(small, "png", optimize=True)
+    image = PIL.Image.open(whole).convert("RGB")
+    if photographs:
+        image.save(small, "jpeg", quality=88)
+    else:
+        image.quantize(256).save(small, "png", optimize=True)
     display(Image(small.getvalue(), alt=figure.get_suptitle()))
     plt.close(figure)
 

@@ -16,6 +16,7 @@ from .evaluation import MEASURES, f1_intervals, table2, test_sets
 from .files import write_json, write_text
 from .notebook import Workspace, formatted
 from .reference import PAPER_TABLE1, PAPER_TABLE2
+from .runner import ROOT
 from .runs import Run
 
 VERSIONS = ("torch", "torchvision", "numpy", "scikit-learn")
@@ -52,9 +53,12 @@ def notebook_html(path: Path) -> str:
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("widgets", None)
     exporter = HTMLExporter(
-        exclude_input_prompt=True, exclude_output_prompt=True, mathjax_url="", require_js_url=""
+        exclude_input_prompt=True, exclude_output_prompt=True, embed_images=True, mathjax_url="", require_js_url=""
     )  # no scripts from elsewhere: the page is read without network, and holds no formula
-    body, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": path.stem}})
+    for cell in notebook.cells:  # pictures of the repository are embedded; nbconvert takes none from above its folder
+        cell.source = cell.source.replace("](../figures/", "](figures/")
+    resources = {"metadata": {"name": path.stem, "path": str(ROOT)}}
+    body, _ = exporter.from_notebook_node(notebook, resources=resources)
     return body
 
 

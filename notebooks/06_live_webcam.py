@@ -50,7 +50,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
-from fer_nb_utils.classes import CLASSES
+from fer_nb_utils.classes import CLASS_COLORS, CLASSES
 from fer_nb_utils.evaluation import confusion, per_class
 from fer_nb_utils.live import demo, figures
 from fer_nb_utils.live.demo import SECONDS
@@ -129,12 +129,12 @@ figure, axes = plt.subplots(1, 3, figsize=(11, 3), width_ratios=(4, 3, 4), layou
 axes[0].imshow(frame.image[:, :, ::-1])
 axes[0].add_patch(plt.Rectangle(box[:2], *box[2:], fill=False, color="#E69F00", linewidth=2))
 axes[1].imshow(crop, cmap="gray")
-axes[2].barh(CLASSES, probabilities)
+axes[2].barh(CLASSES, probabilities, color=CLASS_COLORS.values())
 axes[2].set(xlabel="probability", xlim=(0, 1))
 axes[2].invert_yaxis()
 for axis in axes[:2]:
     axis.axis("off")
-show_figure(figure)
+show_figure(figure, photographs=True)
 
 # %% [markdown]
 # `Pipeline` does the same for all faces of a frame at once, and then calms them. It must agree with the steps by hand,
@@ -166,9 +166,7 @@ table = realtime_prediction(
     snapshots=snapshots,
 )
 work.save_table(table, "live_frames")
-print(
-    f"{table['frame'].nunique()} frames, {table['face'].nunique()} faces followed", *table.attrs["problems"], sep="\n"
-)
+print(f"frames: {table['frame'].nunique()}, faces followed: {table['face'].nunique()}")
 show_table(table.set_index("frame").iloc[::31, :7])
 
 # %% [markdown]
@@ -202,7 +200,7 @@ def annotated(source, every=15):
     return pictures
 
 
-show_figure(figures.frame_strip(annotated(source), note=note))
+show_figure(figures.frame_strip(annotated(source), note=note), photographs=True)
 
 # %% [markdown]
 # ## The probabilities over time
@@ -237,8 +235,8 @@ def label_changes(smoothing, display_duration):
 
 
 # %% [markdown]
-# On the demo clip expect some twenty changes without calming, fewer with this notebook's settings, and a handful with
-# two seconds of smoothing, which is too slow for the clip: it shows each expression for 1.2 seconds.
+# On the demo clip expect some fifteen changes without calming, fewer with this notebook's settings, and a handful with
+# two seconds of smoothing, which is too slow for a clip that shows each expression for 1.2 seconds.
 
 # %% tags=["nbval-ignore-output"]
 settings = [(0.0, 0.0), (smoothing, display_duration), (2.0, display_duration)]
@@ -269,7 +267,7 @@ show_figure(figures.stage_bars(table, note=note))
 figure = figures.snapshot_grid(snapshots, note=note)
 if source == "demo":  # people's faces are not written to the disk unasked
     work.save_figure(figure, "fig5_snapshots")
-show_figure(figure)
+show_figure(figure, photographs=True)
 
 # %% [markdown]
 # For your own session, above, write `show_figure(figures.snapshot_grid(camera.snapshots))` in a new cell. To keep that

@@ -121,6 +121,13 @@ def test_a_shown_figure_is_small_and_closed(monkeypatch):
     assert not plt.fignum_exists(figure.number)
 
 
+def test_photographs_are_shown_with_all_their_colours(monkeypatch):
+    shown = []
+    monkeypatch.setattr(notebook, "display", shown.append)
+    notebook.show_figure(plt.figure(figsize=(2, 1)), photographs=True)
+    assert PIL.Image.open(BytesIO(shown[0].data)).format == "JPEG"
+
+
 def test_a_note_stands_below_a_table(tmp_path, monkeypatch):
     shown = []
     monkeypatch.setattr(notebook, "display", lambda data, raw: shown.append(data))

@@ -113,5 +113,11 @@ def test_notebooks_become_html(run_dir):
     assert "A lesson" in (run_dir / "notebooks" / "01_explore.html").read_text()
 
 
+def test_pictures_of_the_repository_are_part_of_the_html(tmp_path):
+    cell = nbformat.v4.new_markdown_cell("![the camera](../figures/live_camera.png)")
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "x.ipynb")
+    assert 'src="data:image/png;base64,' in report.notebook_html(tmp_path / "x.ipynb")
+
+
 def test_an_empty_folder_gives_a_page_that_says_so(tmp_path):
     assert "no finished training run yet" in report.write(tmp_path).read_text()

@@ -235,7 +235,7 @@ def browser(frames: int, picture: Path | None) -> None:
         seconds = time.perf_counter() - start
         latencies = lab.js("return window.latencies")
         if picture:
-            lab.screenshot(picture, widget=0)
+            lab.page.locator(".jp-OutputArea-output:has(.fer-live)").first.screenshot(path=picture)
     median, p95 = np.percentile(latencies, [50, 95])
     print(f"{len(latencies) / seconds:.1f} frames/s; camera to overlay: median {median:.0f} ms, p95 {p95:.0f} ms")
     print("MiB of kernel and page:", ", ".join(f"{kernel >> 20} {page / 2**20:.1f}" for kernel, page in memory))
