@@ -62,7 +62,10 @@ def test_supported_ranges():
 
 def test_everything_imported_is_declared():
     distributions = packages_distributions()
-    declared = set(ranges()) | {"fer-nb-utils", "packaging", "pyyaml"}  # the last two: of pytest and papermill
+    always_with = {"ipywidgets": {"traitlets"}, "ipykernel": {"jupyter-client", "psutil"}, "pytest": {"packaging"}}
+    always_with |= {"papermill": {"pyyaml"}}
+    declared = set(ranges()) | set().union(*always_with.values()) | {"fer-nb-utils"}
+    assert always_with.keys() <= ranges().keys()
     files = [file for folder in ("fer_nb_utils", "tests", "notebooks") for file in (ROOT / folder).rglob("*.py")]
     for file in files:
         for module in imported(file) - set(sys.stdlib_module_names) - {other.stem for other in files}:
