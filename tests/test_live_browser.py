@@ -140,11 +140,11 @@ def test_a_face_is_framed_labelled_and_measured_and_stop_releases_the_camera(not
         assert lab.tracks() == ["ended", "live"]
 
 
-def test_another_source_releases_the_camera(notebook):
+def test_another_source_releases_the_camera_and_goes_on(notebook):
     with notebook() as lab:
         started(lab)
         lab.choose("source", "demo clip")
-        lab.wait(f"live.dataset.state == 'stopped' && {RELEASED}")
+        lab.wait(f"live.dataset.frameSize == '640x480' && {RUNNING} && {RELEASED}")
 
 
 def test_frames_flow_while_a_cell_runs(notebook):
@@ -272,3 +272,17 @@ def test_vscode_is_told_what_to_choose(notebook):
         place = "{ protocol: 'vscode-webview:', secure: true, devices: true }"
         said = lab.page.evaluate(f"async (code) => (await {module}).explain({place}, new Error())", code)
     assert said[0] == "vscode" and "kernel's camera or a file" in said[1]
+
+
+def test_the_last_picture_of_a_source_stays_with_its_faces(notebook, tmp_path):
+    path = tmp_path / "face.png"
+    Image.fromarray(astronaut_frame()[0][:, :, ::-1]).save(path)
+    with notebook(f"camera = LiveCamera(source={str(path)!r})\ncamera") as lab:
+        lab.run_all()
+        lab.start()
+        lab.wait("live.dataset.state == 'stopped'")
+        assert lab.data()["faces"] == "1" and "face.png is over" in lab.status()
+        assert lab.js("return live.querySelector('img').naturalWidth") == 640
+        around, shown_width = drawn(lab)
+        face = np.multiply(astronaut_frame()[1], shown_width / 640)
+        assert overlap([around], [face])[0, 0] > 0.5  # not mirrored

@@ -189,7 +189,7 @@ def test_a_source_that_ends_says_so(front, photo, tmp_path):
     front.send(kind="start")
     assert len(front.answer("frame")["faces"]) == 1
     front.send(kind="shown")
-    assert "face.png is over" in front.answer("stop")["text"]
+    assert "face.png is over" in front.answer("end")["text"]
 
 
 def test_stop_reaches_all_views(front):

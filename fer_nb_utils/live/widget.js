@@ -44,7 +44,7 @@ class View {
     this.build(el);
     this.capture = document.createElement("canvas");
     this.onMessage = (message) => (message.view ?? this.id) === this.id && this.receive(message);
-    this.onSource = () => (this.running ? this.stop("The source has changed.") : this.setState("idle"));
+    this.onSource = () => this.changeSource();
     this.onConnection = () => this.running && this.lose();
     this.onLeave = () => this.running && this.stop();
     model.on("msg:custom", this.onMessage);
@@ -81,13 +81,13 @@ class View {
     });
   }
 
-  setState(state, error = "", text = "") {
+  setState(state, error = "", text = "", keepPicture = false) {
     this.running = state === "starting" || state === "running";
     Object.assign(this.root.dataset, { state, error });
     this.button.textContent = this.running ? "Stop" : "Start";
     this.status.textContent = state === "starting" ? "starting …" : "";
     this.hint.textContent = text || (state === "starting" && !this.fromBrowser ? "" : HINTS[state] || "");
-    if (!this.running) {
+    if (!this.running && !keepPicture) {
       Object.assign(this.root.dataset, { faces: 0, boxes: "[]" });
       this.drawFaces([]);
     }
@@ -117,6 +117,12 @@ class View {
     this.picture.classList.toggle("mirrored", this.fromBrowser);
     const heard = this.say({ kind: this.fromBrowser ? "stop" : "start", view: this.id });
     if (heard && this.fromBrowser) await this.startCamera(this.session);
+  }
+
+  changeSource() {
+    if (!this.running) return this.setState("idle");
+    this.stop();
+    this.start();
   }
 
   async startCamera(session) {
@@ -155,6 +161,12 @@ class View {
     this.release();
     this.setState("stopped", "", text);
     if (!this.fromBrowser) this.say({ kind: "stop", view: this.id });
+  }
+
+  /** A source of the kernel's side is over; its last picture stays. */
+  finish(text) {
+    this.setState("stopped", "", " ", true);
+    this.status.textContent = text;
   }
 
   fail(code, text) {
@@ -221,10 +233,12 @@ class View {
   receive(message) {
     this.heard = performance.now();
     if (!this.running) return;
-    if (message.kind === "stop") this.stop(message.text);
+    if (message.kind === "stop") this.stop();
+    else if (message.kind === "end") this.finish(message.text);
     else if (message.kind === "error") this.fail("source", message.text);
-    else if (message.kind === "frame") this.showFrame(message);
-    else if (this.inFlight && message.id === this.inFlight.id) {
+    else if (message.kind === "frame") {
+      if (!this.fromBrowser) this.showFrame(message); // else it was under way when the source changed
+    } else if (this.inFlight && message.id === this.inFlight.id) {
       if (message.kind === "no_buffer") {
         this.useBuffers = false; // some front ends lose them on the way up
         this.post();

@@ -1,9 +1,9 @@
 """The live camera in a notebook: the browser's camera, or a source of the kernel's machine.
 
 The widget's messages. Up: {kind: "frame", id, width, height} with a JPEG as buffer (or as base64 in "data"), "start"
-and "stop" of a source on the kernel's side, "shown" for each of its frames. Down: {kind: "faces", id, faces} or
-"no_buffer" in answer to a frame, "frame" with JPEG and faces of a kernel's source, "stop" and "error" with a text.
-Each carries the id of one view of the widget; "stop" without one goes to all.
+and "stop" of a source on the kernel's side, "shown" for each of its frames. Down, in answer to a frame: {kind: "faces",
+id, faces} or "no_buffer"; from a kernel's source: "frame" with a JPEG and faces, "end"; and "stop" and "error". Each
+carries the id of one view of the widget; "stop" without one goes to all.
 """
 
 import base64
@@ -124,7 +124,7 @@ class _Player:
         self.shown.set()
 
     def _run(self) -> None:
-        kind, text = "stop", ""
+        kind = "end"
         try:
             with open_source(self.widget.source) as source:
                 self._play(source)
