@@ -69,7 +69,9 @@ def _run(profile_name: str, given: dict[str, str], only: tuple[str, ...], run_di
     from .update import update as update_notebooks
 
     profile = runner.load_profile(profile_name)
-    given = {name: _absolute(value) if name in ("data", "weights") else value for name, value in given.items()}
+    given = {
+        name: _absolute(value) if name in ("data", "weights", "source") else value for name, value in given.items()
+    }
     if "data" not in profile.parameters and "data" not in given:
         given["data"] = _real_data(profile.name)
     if update and not run_dir:  # nothing left from before, however the package has changed
@@ -95,7 +97,7 @@ def _run(profile_name: str, given: dict[str, str], only: tuple[str, ...], run_di
 
 def _absolute(value: str) -> str:
     """A path counts from the caller's folder, not from the notebooks'. Raises UserError when nothing is there."""
-    if value in ("sample", "imagenet", "none"):
+    if value in ("sample", "imagenet", "none", "demo") or value.isdecimal():
         return value
     path = Path(value).expanduser().absolute()
     if not path.exists():
@@ -157,38 +159,51 @@ def publish(folders: tuple[Path, ...], checkpoint: str | None) -> None:
 @main.command()
 @click.option("--source", default="0", show_default=True, help="Camera number, video, image or folder, or 'demo'.")
 @click.option("--table", type=click.Path(path_type=Path), help="Write a row for every face of every frame (.csv).")
-@click.option("--video", type=click.Path(path_type=Path), help="Write the annotated frames (.mp4 or .avi).")
+@click.option(
+    "--video", type=click.Path(path_type=Path), help="Write the annotated frames, without sound (.mp4 or .avi)."
+)
 @click.option("--checkpoint", help="A .safetensors file or a finished run's folder (default: the embedded ResNet18).")
 @click.option("--cascade", help="One of OpenCV's face cascades (default: haarcascade_frontalface_default.xml).")
-@click.option("--smoothing", default=0.3, show_default=True, type=click.FloatRange(0), help="Seconds; 0 for none.")
 @click.option(
-    "--display-duration", default=0.5, show_default=True, type=click.FloatRange(0), help="Seconds of a label."
+    "--smoothing", default=0.3, show_default=True, type=click.FloatRange(0), help="Seconds to average over; 0: none."
 )
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop there (default: at the end, or Ctrl-C).")
+@click.option(
+    "--display-duration", default=0.5, show_default=True, type=click.FloatRange(0), help="Seconds a label stays."
+)
+@click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop after so many seconds of the source.")
 @click.option("--window", is_flag=True, help="Show the picture in a window; Escape or Q closes it.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, mps, cuda or cuda:1.")
 def live(table: Path | None, checkpoint: str | None, cascade: str | None, device: str, **options: object) -> None:
-    """Label the faces before a camera, or in a video or pictures, and say at the end how fast it went.
+    """Label the faces before a camera, or in a video or pictures, until it ends or Ctrl-C.
 
-    Nothing is recorded unless --table or --video asks for it.
+    Nothing is recorded unless --table or --video asks for it. A summary says how many faces and how fast.
     """
+    import signal
+
     from .device import choose_device
     from .files import atomic_path, check_writable
     from .live.detector import DEFAULT
     from .live.realtime import realtime_prediction, summary
     from .networks import EMBEDDED, load_network
 
+    for name in ("SIGTERM", "SIGHUP"):  # as Ctrl-C: what was seen so far is kept; Windows has no SIGHUP
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.default_int_handler)
+    if table and table.suffix.lower() != ".csv":
+        raise UserError(f"The table {table} must end in .csv.")
     if table:
         check_writable(table)
     network = load_network(checkpoint or EMBEDDED)
     options |= {"device": choose_device(device), "cascade": cascade or DEFAULT}
     labelled = realtime_prediction(network.model, network.transform, **options)
+    click.echo(summary(labelled))
+    if not labelled.attrs["frames"]:  # former results stay
+        sys.exit(1)
     if table:
         with atomic_path(table) as temporary:
             labelled.to_csv(temporary, index=False, float_format="%.6g")
-    click.echo(summary(labelled))
-    if not labelled.attrs["frames"]:
-        sys.exit(1)
+    for written in filter(None, (table, options["video"])):
+        click.echo(f"written: {written.absolute()}")
 
 
 @main.group("data", cls=Group)

@@ -22,9 +22,9 @@ def table():
         face = [1, 10, 10, 90, 90, "happy" if happy > 0.5 else "sad", *values]
         nothing = [pd.NA] * 5 + [None] + [np.nan] * len(CLASSES)
         times = range(1, len(TIMES) + 1)
-        rows.append([frame, frame / 10, *(face if frame < 35 else nothing), *times])
+        rows.append([frame, frame / 10, *(face if frame < 35 else nothing), *times, ""])
         if frame == 3:
-            rows.append([3, 0.3, 2, 200, 10, 80, 80, "fear", *values, *times])
+            rows.append([3, 0.3, 2, 200, 10, 80, 80, "fear", *values, *times, ""])
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

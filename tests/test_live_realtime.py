@@ -135,7 +135,7 @@ def test_images_of_a_folder_stand_each_for_itself(photo, tmp_path):
     cv2.imwrite(str(tmp_path / "2.png"), photo // 2)
     both = realtime_prediction(MODEL, TRANSFORM, source=tmp_path, smoothing=5)
     alone = realtime_prediction(MODEL, TRANSFORM, source=tmp_path / "2.png", smoothing=5)
-    assert both["face"].tolist() == [1, 2]
+    assert both["face"].tolist() == [1, 2] and both["file"].tolist() == ["1.png", "2.png"]
     pd.testing.assert_frame_equal(both.loc[1:, list(CLASSES)].reset_index(drop=True), alone[list(CLASSES)])
     assert not np.allclose(both.loc[0, list(CLASSES)].astype(float), alone.loc[0, list(CLASSES)].astype(float))
 
@@ -230,10 +230,10 @@ def test_the_video_keeps_the_pace_of_its_source(tmp_path):
 def table():
     """Three frames: with one face, two, and none."""
     rows = [
-        (0, 0.0, 1, 10, 20, 30, 40, "happy", *np.eye(7)[3], 50, 1, 2, 3, 4, 5),
-        (1, 0.5, 1, 10, 20, 30, 40, "happy", *np.eye(7)[3], 10, 2, 3, 4, 5, 6),
-        (1, 0.5, 2, 90, 20, 30, 40, "sad", *np.eye(7)[5], 10, 2, 3, 4, 5, 6),
-        (2, 1.0, *[None] * 6, *[np.nan] * 7, 10, 4, 0, 0, 0, 0),
+        (0, 0.0, 1, 10, 20, 30, 40, "happy", *np.eye(7)[3], 50, 1, 2, 3, 4, 5, ""),
+        (1, 0.5, 1, 10, 20, 30, 40, "happy", *np.eye(7)[3], 10, 2, 3, 4, 5, 6, ""),
+        (1, 0.5, 2, 90, 20, 30, 40, "sad", *np.eye(7)[5], 10, 2, 3, 4, 5, 6, ""),
+        (2, 1.0, *[None] * 6, *[np.nan] * 7, 10, 4, 0, 0, 0, 0, ""),
     ]
     table = pd.DataFrame(rows, columns=COLUMNS)
     table.attrs = {"source": "film.mp4", "frames": 3, "seconds": 1.5, "problems": ["film.mp4 ended early."]}

@@ -182,7 +182,10 @@ def test_a_camera_that_is_unplugged(index, play):
 
 @pytest.mark.parametrize("index", [99, "99", -1, 200, 10**12])
 def test_no_such_camera_is_one_sentence_and_no_word_of_opencv(index, capfd):
-    assert sentence(index) == f"There is no camera {index} on the machine that Python runs on; choose another source."
+    assert sentence(index) == (
+        f"There is no camera {index} on the machine that Python runs on, or another program uses it; "
+        "choose another source."
+    )
     assert capfd.readouterr().err == ""
 
 
@@ -233,7 +236,7 @@ def test_a_folder_without_images(tmp_path):
 @pytest.mark.parametrize("name", ["missing.mp4", "missing.png", "missing"])
 def test_nothing_there(name, tmp_path):
     text = sentence(tmp_path / name)
-    assert text == f"There is no {tmp_path / name}; give a camera's number, a video, a folder of images or 'demo'."
+    assert text == f"There is no {tmp_path / name}; give a camera, a video, a folder of images or 'demo'."
 
 
 def test_the_demo_clip():

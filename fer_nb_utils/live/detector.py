@@ -89,14 +89,15 @@ def _grey(image: np.ndarray) -> np.ndarray:
 
 def _load(name: str) -> "cv2.CascadeClassifier":
     try:
-        path = Path(cv2.data.haarcascades) / name
-        cascade = cv2.CascadeClassifier(str(path)) if path.is_file() else None  # OpenCV would print words of its own
+        folder = Path(cv2.data.haarcascades)
+        path = next(filter(Path.is_file, (folder / name, folder / f"haarcascade_{name}.xml")), None)
+        cascade = cv2.CascadeClassifier(str(path)) if path else None  # OpenCV would print words of its own
         loaded = cascade is not None and not cascade.empty()
     except (AttributeError, cv2.error, SystemError):
         loaded = False
     if not loaded:
         raise UserError(
-            f"The cascade {name} cannot be loaded; choose one of fer_nb_utils.live.detector.cascades() and "
-            "install an OpenCV below 5 (pip install -r requirements.txt)."
+            f"The cascade {name} cannot be loaded; choose another, such as frontalface_alt2, and an OpenCV below 5 "
+            "(pip install -r requirements.txt)."
         )
     return cascade

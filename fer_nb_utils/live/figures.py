@@ -17,7 +17,7 @@ from .snapshots import Snapshot
 @style()
 def frame_strip(frames: Mapping[str, np.ndarray], note: str = "", columns: int = 4) -> Figure:
     """Frames, uint8 (height, width, 3) BGR, by what stands above each."""
-    rows = -(-len(frames) // columns)
+    rows = max(1, -(-len(frames) // columns))
     figure, axes = plt.subplots(rows, columns, figsize=(2.6 * columns, 2.25 * rows + 0.5), squeeze=False)
     for axis in axes.flat:
         axis.axis("off")

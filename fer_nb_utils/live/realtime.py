@@ -19,7 +19,7 @@ from .detector import DEFAULT
 from .overlay import annotate
 from .pipeline import STAGES, Face, FrameError, Pipeline
 from .snapshots import Snapshots
-from .sources import open_source
+from .sources import Frame, open_source
 from .video import video_writer
 
 if TYPE_CHECKING:
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 BOX = ("x", "y", "width", "height")
 TIMES = ("read", *STAGES, "draw")
-COLUMNS = ("frame", "seconds", "face", *BOX, "label", *CLASSES, *TIMES)
+COLUMNS = ("frame", "seconds", "face", *BOX, "label", *CLASSES, *TIMES, "file")
+NO_FACE = "No face was found: a face must look into the camera and fill a quarter of the picture's height."
 
 
 def realtime_prediction(
@@ -44,20 +45,24 @@ def realtime_prediction(
     snapshots: Snapshots | None = None,
     seconds: float | None = None,
 ) -> pd.DataFrame:
-    """Label the faces of a source until it ends, `seconds` of it are over, the window is closed, or Ctrl-C.
+    """Label the faces of a source until it ends, `seconds` of its own time are over, the window is closed, or Ctrl-C.
 
-    The first four arguments are the paper's: a label stays for `display_duration` seconds at least. `source`: a
-    camera's number, a video, a folder of images, or "demo". `video`: an annotated .mp4 or .avi to write. `snapshots`
-    collects the most confident look of each expression. The other arguments are those of `Pipeline`.
+    The first four arguments are the paper's: a network with seven logits in the order of CLASSES, the transform it was
+    trained with, how many seconds a label stays at least, and a torch device. `source`: a camera's number, a video, an
+    image, a folder of images, or "demo". `cascade`, `smoothing`: see `Pipeline`. `window`: show the picture in a window
+    of the desktop. `video`: an annotated .mp4 or .avi to write. `snapshots` collects the most confident look of each
+    expression.
 
     Returns a row for every face of every frame, and one without a face for a frame without any: frame, seconds, face
     (its number), x, y, width, height (pixels), label, the seven smoothed probabilities, and the frame's milliseconds
-    for read, detect, crop, classify, smooth and draw (with window and video). `attrs` holds "source", "frames",
-    "seconds" (of the wall's clock) and "problems". Raises UserError for a source, cascade, window or video that
-    cannot be used.
+    for read, detect, crop, classify, smooth and draw (with window and video), and the file's name of an image. `attrs`
+    holds "source", "frames", "seconds" (of the wall's clock) and "problems". Raises UserError for a source, cascade,
+    window or video that cannot be used.
     """
     pipeline = Pipeline(model, transform, device, cascade, smoothing, display_duration)
     rows, problems, frames = [], [], 0
+    if video and _same_file(video, source):
+        raise UserError(f"The video {video} is the source itself; choose another name.")
     with ExitStack() as stack:
         opened = stack.enter_context(open_source(source))
         record = stack.enter_context(video_writer(video, opened.rate)) if video else None
@@ -89,7 +94,7 @@ def realtime_prediction(
                 if snapshots is not None:
                     snapshots.add(frame.image, result.faces, frame.seconds)
                 times = {"read": 1000 * read, **result.milliseconds, "draw": 1000 * draw}
-                rows += _rows(frames, frame.seconds, result.faces, times)
+                rows += _rows(frames, frame, result.faces, times)
                 frames += 1
                 progress.set_postfix_str(", ".join(face.label for face in result.faces), refresh=False)
                 progress.update()
@@ -98,15 +103,23 @@ def realtime_prediction(
             pass  # how a session with a camera ends where there is no window
         wall = time.perf_counter() - start
     table = pd.DataFrame(rows, columns=COLUMNS).astype({name: "Int64" for name in ("face", *BOX)})
+    if frames and table["face"].isna().all():
+        problems.append(NO_FACE)
     table.attrs = {"source": opened.name, "frames": frames, "seconds": wall, "problems": opened.problems + problems}
     return table
 
 
-def _rows(number: int, seconds: float, faces: Sequence[Face], times: dict[str, float]) -> list[tuple]:
+def _same_file(path: str | Path, source: int | str | Path) -> bool:
+    if isinstance(source, int) or not Path(path).exists() or not Path(source).exists():
+        return False
+    return Path(path).samefile(source)
+
+
+def _rows(number: int, frame: Frame, faces: Sequence[Face], times: dict[str, float]) -> list[tuple]:
     """A row of COLUMNS a face; without any, one with the times alone."""
     nothing = (None,) * (1 + len(BOX) + 1) + (np.nan,) * len(CLASSES)
     found = [(face.number, *face.box, face.label, *face.probabilities) for face in faces] or [nothing]
-    return [(number, seconds, *values, *(times[stage] for stage in TIMES)) for values in found]
+    return [(number, frame.seconds, *values, *(times[stage] for stage in TIMES), frame.file) for values in found]
 
 
 def _window(title: str) -> "Window":

@@ -24,10 +24,12 @@ MISSING = 0.5  # seconds at the end of a video that nobody misses
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture, uint8 (height, width, 3) BGR, and when it was taken, in seconds since the source began."""
+    """A picture, uint8 (height, width, 3) BGR, when it was taken, in seconds since the source began, and the name of
+    its file where it has one of its own."""
 
     seconds: float
     image: np.ndarray
+    file: str = ""
 
 
 class Source:
@@ -62,7 +64,10 @@ class Camera(Source):
 
     def __init__(self, index: int):
         super().__init__(f"camera {index}")
-        message = f"There is no camera {index} on the machine that Python runs on; choose another source."
+        message = (
+            f"There is no camera {index} on the machine that Python runs on, or another program uses it; "
+            "choose another source."
+        )
         if not 0 <= index < 100:  # OpenCV crashes on -1, and takes 200 for camera 0 of some driver
             raise UserError(message)
         self.capture = _opened(index, message)
@@ -126,7 +131,7 @@ class Images(Source):
             if image is None:
                 self.problems.append(f"{path.name} is no image that can be read.")
             else:
-                yield Frame(float(number), image)
+                yield Frame(float(number), image, path.name)
 
 
 class Demo(Source):
@@ -158,7 +163,7 @@ def open_source(source: int | str | Path) -> Source:
             raise UserError(f"The folder {path} holds no images; give one with files like face.jpg or face.png.")
         return Images(path.resolve().name, paths)
     if not path.is_file():
-        raise UserError(f"There is no {path}; give a camera's number, a video, a folder of images or '{DEMO}'.")
+        raise UserError(f"There is no {path.absolute()}; give a camera, a video, a folder of images or '{DEMO}'.")
     return Images(path.name, [path]) if path.suffix.lower() in IMAGES else Video(path)
 
 

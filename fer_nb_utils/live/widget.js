@@ -36,10 +36,12 @@ function element(tag, className, parent, text = "") {
   return made;
 }
 
+const newId = () => Math.random().toString(36).slice(2);
+
 class View {
   constructor(model, el) {
     this.model = model;
-    this.id = Math.random().toString(36).slice(2); // several views of one widget share its messages
+    this.id = newId(); // several views of one widget share its messages
     this.useBuffers = true;
     this.build(el);
     this.capture = document.createElement("canvas");
@@ -108,7 +110,7 @@ class View {
 
   async start() {
     Object.assign(this.root.dataset, { frames: 0, latency: "" });
-    this.session = (this.session || 0) + 1; // whatever belongs to an earlier one is late and ignored
+    this.id = newId(); // whatever belongs to an earlier session is late and ignored
     this.inFlight = null;
     this.heard = performance.now();
     this.times = [];
@@ -116,7 +118,7 @@ class View {
     this.setState("starting");
     this.picture.classList.toggle("mirrored", this.fromBrowser);
     const heard = this.say({ kind: this.fromBrowser ? "stop" : "start", view: this.id });
-    if (heard && this.fromBrowser) await this.startCamera(this.session);
+    if (heard && this.fromBrowser) await this.startCamera(this.id);
   }
 
   changeSource() {
@@ -133,16 +135,16 @@ class View {
     try {
       const size = { width: { ideal: 640 }, height: { ideal: 480 } };
       stream = await navigator.mediaDevices.getUserMedia({ video: size, audio: false });
-      if (session !== this.session || !this.running) return stream.getTracks().forEach((track) => track.stop());
+      if (session !== this.id || !this.running) return stream.getTracks().forEach((track) => track.stop());
       this.stream = stream;
       stream.getVideoTracks()[0].onended = () => this.fail("source", "The camera was unplugged or taken away.");
       this.video.srcObject = stream;
       await this.video.play();
     } catch (error) {
-      if (session === this.session && this.running) this.fail(...explain(place, error));
+      if (session === this.id && this.running) this.fail(...explain(place, error));
       return;
     }
-    if (session !== this.session || !this.running) return;
+    if (session !== this.id || !this.running) return;
     this.capture.width = Math.min(WIDTH, this.video.videoWidth);
     this.capture.height = Math.round((this.capture.width * this.video.videoHeight) / this.video.videoWidth);
     this.setState("running");
@@ -202,7 +204,7 @@ class View {
 
   /** Send the newest frame, unless it has been sent before: then the next one. */
   sendFrame(session) {
-    if (session !== this.session || this.root.dataset.state !== "running") return;
+    if (session !== this.id || this.root.dataset.state !== "running") return;
     if (this.video.currentTime === this.sentTime) {
       this.video.requestVideoFrameCallback(() => this.sendFrame(session));
       return;
@@ -236,9 +238,8 @@ class View {
     if (message.kind === "stop") this.stop();
     else if (message.kind === "end") this.finish(message.text);
     else if (message.kind === "error") this.fail("source", message.text);
-    else if (message.kind === "frame") {
-      if (!this.fromBrowser) this.showFrame(message); // else it was under way when the source changed
-    } else if (this.inFlight && message.id === this.inFlight.id) {
+    else if (message.kind === "frame") this.showFrame(message);
+    else if (this.inFlight && message.id === this.inFlight.id) {
       if (message.kind === "no_buffer") {
         this.useBuffers = false; // some front ends lose them on the way up
         this.post();
@@ -251,15 +252,15 @@ class View {
     const { captured, width, height } = this.inFlight;
     this.inFlight = null;
     this.show(message, width, height, performance.now() - captured);
-    this.sendFrame(this.session);
+    this.sendFrame(this.id);
   }
 
   /** A frame of the kernel's camera or file, with its faces. */
   async showFrame(message) {
-    const session = this.session;
+    const session = this.id;
     this.image.src = `data:image/jpeg;base64,${message.data}`;
     await this.image.decode().catch(() => {});
-    if (session !== this.session || !this.running) return;
+    if (session !== this.id || !this.running) return;
     if (this.root.dataset.state !== "running") this.setState("running");
     this.show(message, message.width, message.height, message.age + performance.now() - this.heard);
     this.say({ kind: "shown", view: this.id });

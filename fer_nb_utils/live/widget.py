@@ -3,7 +3,7 @@
 The widget's messages. Up: {kind: "frame", id, width, height} with a JPEG as buffer (or as base64 in "data"), "start"
 and "stop" of a source on the kernel's side, "shown" for each of its frames. Down, in answer to a frame: {kind: "faces",
 id, faces} or "no_buffer"; from a kernel's source: "frame" with a JPEG and faces, "end"; and "stop" and "error". Each
-carries the id of one view of the widget; "stop" without one goes to all.
+carries the id of one view's session, from Start to Stop; "stop" without one goes to all.
 """
 
 import base64
@@ -55,6 +55,7 @@ class CameraView(anywidget.AnyWidget):
         super().__init__(**options)
         self.pipeline = pipeline
         self.snapshots = snapshots
+        self._began = time.monotonic()
         self._players: dict[str, _Player] = {}
         self.on_msg(self._receive)
 
@@ -71,10 +72,10 @@ class CameraView(anywidget.AnyWidget):
     def label(self, image: np.ndarray | None) -> dict:
         """The faces of a frame as a message's content; a frame that is no picture has none."""
         try:
-            result = self.pipeline(image, now := time.monotonic())
+            result = self.pipeline(image, seconds := time.monotonic() - self._began)
         except FrameError:  # the next frame may be whole
             return {"faces": []}
-        self.snapshots.add(image, result.faces, now)
+        self.snapshots.add(image, result.faces, seconds)
         return _content(result)
 
     def _receive(self, _: object, content: dict, buffers: list) -> None:
@@ -132,6 +133,7 @@ class _Player:
         except Exception as error:  # a thread shows nothing by itself
             kind, text = "error", _text(error)
         if not self.stopped.is_set():
+            self.widget._players.pop(self.view, None)
             self.widget.tell(kind, self.view, text=text)
 
     def _play(self, source: Source) -> None:
