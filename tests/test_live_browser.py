@@ -5,6 +5,7 @@ import json
 from contextlib import ExitStack
 from importlib.util import find_spec
 
+import cv2
 import numpy as np
 import pytest
 from browser import astronaut_frame, chromium, jupyterlab, launch, opened, write_fake_camera
@@ -24,6 +25,7 @@ CAMERA = "camera = LiveCamera()\ncamera"
 SLEEP = "import time\ntime.sleep(%d)"
 RUNNING = "live?.dataset.state == 'running' && Number(live.dataset.frames) >= 3 && live.dataset.faces == '1'"
 IN_USE = "devices.getUserMedia = () => Promise.reject(new DOMException('', 'NotReadableError'));"
+EMBEDDED = "document.featurePolicy.allowsFeature = (feature) => feature != 'camera';"  # as in a frame of another page
 SOURCE_ENDS = """
 import threading, time
 deadline = time.monotonic() + 15
@@ -183,6 +185,7 @@ def test_a_kernel_silent_for_long_releases_the_camera(notebook):
         ("no-camera", "There is no camera on this computer", {"with_camera": False}),
         ("insecure", "secure pages only", {"alias": "lab.test"}),
         ("in-use", "in use by another program", {"script": IN_USE}),
+        ("embedded", "in a tab of its own", {"script": EMBEDDED, "deny": True}),
     ],
 )
 def test_a_camera_that_cannot_be_had_is_explained(code, message, options, notebook):
@@ -269,14 +272,17 @@ def test_vscode_is_told_what_to_choose(notebook):
     code = FOLDER.joinpath("widget.js").read_text(encoding="utf-8")
     with notebook() as lab:
         module = "import('data:text/javascript,' + encodeURIComponent(code))"
-        place = "{ protocol: 'vscode-webview:', secure: true, devices: true }"
+        place = "{ protocol: 'vscode-webview:', permitted: false, secure: true, devices: true }"
         said = lab.page.evaluate(f"async (code) => (await {module}).explain({place}, new Error())", code)
     assert said[0] == "vscode" and "kernel's camera or a file" in said[1]
 
 
-def test_the_last_picture_of_a_source_stays_with_its_faces(notebook, tmp_path):
+@pytest.mark.parametrize("above", [0, 300], ids=["landscape", "portrait"])
+def test_the_last_picture_of_a_source_stays_with_its_faces(above, notebook, tmp_path):
     path = tmp_path / "face.png"
-    Image.fromarray(astronaut_frame()[0][:, :, ::-1]).save(path)
+    photo, (x, y, width, height) = astronaut_frame()
+    photo = cv2.copyMakeBorder(photo, above, above, 0, 0, cv2.BORDER_REPLICATE)
+    cv2.imwrite(str(path), photo)
     with notebook(f"camera = LiveCamera(source={str(path)!r})\ncamera") as lab:
         lab.run_all()
         lab.start()
@@ -284,5 +290,6 @@ def test_the_last_picture_of_a_source_stays_with_its_faces(notebook, tmp_path):
         assert lab.data()["faces"] == "1" and "face.png is over" in lab.status()
         assert lab.js("return live.querySelector('img').naturalWidth") == 640
         around, shown_width = drawn(lab)
-        face = np.multiply(astronaut_frame()[1], shown_width / 640)
-        assert overlap([around], [face])[0, 0] > 0.5  # not mirrored
+        face = np.multiply([x, y + above, width, height], shown_width / 640)
+        assert overlap([around], [face])[0, 0] > 0.5  # neither mirrored nor out of shape
+        assert lab.js("return live.querySelector('.picture').clientHeight") <= 520  # seen without scrolling

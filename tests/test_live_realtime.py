@@ -106,7 +106,7 @@ def test_the_table_has_a_row_for_every_face_and_one_for_a_frame_without(play, ph
     np.testing.assert_allclose(found[list(CLASSES)].sum(axis=1), 1)
     assert (found[["width", "height"]] > 30).all(axis=None)
     assert table.loc[1, ["face", *BOX, "label", *CLASSES]].isna().all()
-    assert (table[list(TIMES)] >= 0).all(axis=None) and (table["detect"] > 0).all()
+    assert (table[list(TIMES)] >= 0).all(axis=None) and (table[["detect", "draw"]] > 0).all(axis=None)
     assert table.attrs["source"] == "played" and table.attrs["frames"] == 3 and table.attrs["problems"] == []
     assert 0 < table.attrs["seconds"] < 60
 

@@ -3,6 +3,7 @@
 import base64
 import json
 import queue
+import threading
 import time
 
 import cv2
@@ -12,7 +13,9 @@ from jupyter_client.manager import start_new_kernel
 from skimage import data
 
 from fer_nb_utils.classes import CLASSES
+from fer_nb_utils.errors import UserError
 from fer_nb_utils.live import widget
+from fer_nb_utils.live.sources import Frame, Source
 from fer_nb_utils.live.widget import LiveCamera
 
 SETUP = """
@@ -223,6 +226,38 @@ def test_controls_change_the_pipeline(camera):
     assert after is not before and after.smoother.time_constant == 1.5
     camera.source.value = "0"
     assert camera.view.source == "0"
+
+
+class OneAtATime(Source):
+    """Frames from what only one may use, which takes a moment to be given back."""
+
+    in_use = threading.Lock()
+
+    def __init__(self):
+        super().__init__("camera")
+        if not self.in_use.acquire(blocking=False):
+            raise UserError("Another program uses it.")
+
+    def __iter__(self):
+        while True:
+            yield Frame(0.0, np.zeros((48, 64, 3), np.uint8))
+
+    def close(self):
+        time.sleep(0.3)
+        self.in_use.release()
+
+
+def test_a_camera_is_free_again_when_stop_returns(camera, monkeypatch):
+    said = []
+    monkeypatch.setattr(widget, "open_source", lambda _: OneAtATime())
+    monkeypatch.setattr(camera.view, "send", said.append)
+    for view in ("a", "b"):
+        camera.view._receive(None, {"kind": "start", "view": view}, [])
+        while not said or said[-1].get("view") != view:
+            time.sleep(0.01)
+        camera.stop()
+        assert not OneAtATime.in_use.locked()
+    assert {message["kind"] for message in said} == {"frame", "stop"}
 
 
 def test_a_network_that_cannot_be_loaded_is_said_and_the_former_stays(camera, tmp_path, monkeypatch):

@@ -55,9 +55,9 @@ def realtime_prediction(
 
     Returns a row for every face of every frame, and one without a face for a frame without any: frame, seconds, face
     (its number), x, y, width, height (pixels), label, the seven smoothed probabilities, and the frame's milliseconds
-    for read, detect, crop, classify, smooth and draw (with window and video), and the file's name of an image. `attrs`
-    holds "source", "frames", "seconds" (of the wall's clock) and "problems". Raises UserError for a source, cascade,
-    window or video that cannot be used.
+    for read, detect, crop, classify, smooth and draw (window and video included), and the file's name of an image.
+    `attrs` holds "source", "frames", "seconds" (of the wall's clock) and "problems". Raises UserError for a source,
+    cascade, window or video that cannot be used.
     """
     pipeline = Pipeline(model, transform, device, cascade, smoothing, display_duration)
     rows, problems, frames = [], [], 0
@@ -84,8 +84,7 @@ def realtime_prediction(
                     problems.append(f"{opened.name}, second {frame.seconds:.1f}: {error}")
                     continue
                 drawing = time.perf_counter()
-                if record or screen:
-                    image = annotate(frame.image, result.faces)
+                image = annotate(frame.image, result.faces)
                 if record:
                     record(image, frame.seconds)
                 if screen:

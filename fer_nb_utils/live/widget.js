@@ -2,15 +2,19 @@
 
 const WIDTH = 480; // pixels of the frames sent up; faces are looked for on fewer
 const QUALITY = 0.7; // of their JPEG
-const SHARPNESS = 2; // pixels of the overlay for one of the frame
+const OVERLAY = 1280; // pixels of the overlay's width, whatever the frame's
+const TALLEST = 520; // pixels of the page for the picture's height, so that a telephone's film is seen whole
 const BUSY = 2000; // milliseconds without an answer until the kernel is called busy
 const HINTS = { idle: "Press Start.", stopped: "Press Start.", starting: "If the browser asks, allow the camera." };
 
-/** Why there is no camera, as a short code and a sentence. `place`: protocol, secure, devices of the page. */
+/** Why there is no camera, as a short code and a sentence. `place`: protocol, permitted, secure, devices of the page. */
 export function explain(place, error) {
   if (place.protocol.startsWith("vscode"))
     return ["vscode", "VS Code's notebook gives no camera to widgets. Choose the kernel's camera or a file as source, " +
       "or open this notebook in JupyterLab."];
+  if (!place.permitted)
+    return ["embedded", "The page round this notebook gives it no camera. Open the notebook in a tab of its own (in VS " +
+      "Code: in JupyterLab), or choose the kernel's camera or a file as source."];
   if (!place.secure)
     return ["insecure", "Browsers give the camera to secure pages only. Open this page by https, or forward the port " +
       "with ssh -L 8888:localhost:8888 HOST and open http://localhost:8888."];
@@ -129,7 +133,10 @@ class View {
 
   async startCamera(session) {
     const place = {
-      protocol: window.location.protocol, secure: window.isSecureContext, devices: Boolean(navigator.mediaDevices),
+      protocol: window.location.protocol,
+      permitted: document.featurePolicy?.allowsFeature("camera") ?? true, // not every browser tells
+      secure: window.isSecureContext,
+      devices: Boolean(navigator.mediaDevices),
     };
     let stream;
     try {
@@ -284,11 +291,13 @@ class View {
   drawFaces(faces, width = 4, height = 3) {
     const colors = this.model.get("colors");
     const names = this.model.get("classes");
-    this.overlay.width = width * SHARPNESS;
-    this.overlay.height = height * SHARPNESS;
+    const scale = OVERLAY / width;
+    this.overlay.width = OVERLAY;
+    this.overlay.height = Math.round(height * scale);
     this.picture.style.aspectRatio = `${width} / ${height}`;
+    this.picture.style.maxWidth = `${(TALLEST * width) / height}px`;
     const context = this.overlay.getContext("2d");
-    context.scale(SHARPNESS, SHARPNESS);
+    context.scale(scale, scale);
     context.font = `600 ${height / 22}px system-ui, sans-serif`;
     context.textBaseline = "top";
     for (const face of [...faces].reverse()) { // the largest face on top

@@ -39,6 +39,7 @@ QUALITY = 75  # of the JPEGs sent to the browser, of 100
 WIDTH = 640  # pixels, at most
 THREAD = "live camera"
 PATIENCE = 0.5  # seconds to wait until a frame has been shown
+RELEASE = 2.0  # seconds to wait until a camera or file has been given back
 
 
 class CameraView(anywidget.AnyWidget):
@@ -118,11 +119,14 @@ class _Player:
     def __init__(self, widget: CameraView, view: str):
         self.widget, self.view = widget, view
         self.shown, self.stopped = threading.Event(), threading.Event()
-        threading.Thread(target=self._run, name=THREAD, daemon=True).start()
+        self.thread = threading.Thread(target=self._run, name=THREAD, daemon=True)
+        self.thread.start()
 
     def stop(self) -> None:
+        """End the thread, and wait for it: a camera still in use could not be opened by the next player."""
         self.stopped.set()
         self.shown.set()
+        self.thread.join(RELEASE)
 
     def _run(self) -> None:
         kind = "end"
@@ -137,7 +141,7 @@ class _Player:
             self.widget.tell(kind, self.view, text=text)
 
     def _play(self, source: Source) -> None:
-        """Send each frame when it is due, but never one before the last was shown; those that are late are dropped."""
+        """Send each frame when it is due and the last was shown (or not, within PATIENCE); drop those that are late."""
         start = answered = time.monotonic()
         for frame in source:
             early = frame.seconds - (time.monotonic() - start)
