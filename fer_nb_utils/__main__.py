@@ -168,13 +168,13 @@ def publish(folders: tuple[Path, ...], checkpoint: str | None) -> None:
     "--smoothing", default=0.3, show_default=True, type=click.FloatRange(0), help="Seconds to average over; 0: none."
 )
 @click.option(
-    "--display-duration", default=0.5, show_default=True, type=click.FloatRange(0), help="Seconds a label stays."
+    "--display-duration", default=0.5, show_default=True, type=click.FloatRange(0), help="Least seconds a label stays."
 )
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop after so many seconds of the source.")
 @click.option("--window", is_flag=True, help="Show the picture in a window; Escape or Q closes it.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, mps, cuda or cuda:1.")
 def live(table: Path | None, checkpoint: str | None, cascade: str | None, device: str, **options: object) -> None:
-    """Label the faces before a camera, or in a video or pictures, until it ends or Ctrl-C.
+    """Label the faces in front of a camera, or in a video or pictures, until it ends or Ctrl-C.
 
     Nothing is recorded unless --table or --video asks for it. A summary says how many faces and how fast.
     """

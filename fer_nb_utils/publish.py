@@ -61,6 +61,7 @@ def results_table(runs: dict[str, Run]) -> str:
         config = run.config
         start = {"layer4": "from layer4", "fc": "fc alone", "all": "all layers"}[config["trainable"]]
         what = f"{config['weights_label']}; {start}, {config['image_size']} px, {config['epochs_run']} epochs"
+        what += f", {config['cached_views']} cached views" if config["cached_views"] else ""
         rows.append(f"| {config['model']} | {' | '.join(cells)} | {what} |")
     return "\n".join(rows) + "\n"
 

@@ -20,7 +20,7 @@
 # **You will learn** how a picture of a room becomes a label on a face, many times a second: finding the face, cutting
 # it out as the training images were, classifying it, and calming the answer. And what such a label is worth.
 #
-# **Time:** about half a minute of computing, 15 minutes of reading, and as long as you like before the camera.
+# **Time:** about half a minute of computing, 15 minutes of reading, and as long as you like in front of the camera.
 #
 # **Series:** [01 explore](01_explore_fer2013.ipynb) · [02 ResNet18](02_finetune_resnet18.ipynb) ·
 # [03 ResNet34](03_finetune_resnet34.ipynb) · [04 ResNet50](04_finetune_resnet50.ipynb) ·
@@ -33,15 +33,17 @@
 # ## Parameters
 #
 # As they stand, all cells run on a demo clip, without a camera: a free photograph of an astronaut, moved about, then
-# the drawn face of this series. For your own face use the camera below, or set `source` and run the notebook again.
+# the drawn, synthetic face of this series. For your own face use the camera below, which has controls of its own, or
+# set `source` and run the notebook again.
 
 # %% tags=["parameters"]
 # parameters of this notebook
 source = "demo"  # or a camera ("0"), a video, an image or a folder of images, from notebooks/ or absolute
-network = "embedded"  # or a run of this run folder that has finished, such as "resnet18"
-run_dir = "runs/default"  # figures and tables go here; relative to the repository's root
+seconds = 12.4  # of the source that are used: all of the demo clip; an image counts as a second
+network = "embedded"  # or a finished run of run_dir, such as "resnet18"; one trained on the sample knows only drawings
+run_dir = "runs/default"  # figures and tables go here; "python -m fer_nb_utils run" leaves its runs in "runs/sample"
 display_duration = 0.5  # seconds that a label stays at least
-smoothing = 0.3  # seconds until a lasting change is shown by 63 %
+smoothing = 0.3  # seconds over which probabilities are averaged, the latest counting most; 0: none
 
 # %%
 from itertools import islice, pairwise
@@ -53,7 +55,6 @@ import torch
 from fer_nb_utils.classes import CLASS_COLORS, CLASSES
 from fer_nb_utils.evaluation import confusion, per_class
 from fer_nb_utils.live import demo, figures
-from fer_nb_utils.live.demo import SECONDS
 from fer_nb_utils.live.detector import FaceDetector, face_crop
 from fer_nb_utils.live.overlay import annotate
 from fer_nb_utils.live.pipeline import Pipeline
@@ -99,7 +100,7 @@ show_table(
 # Run the cell, choose a source, press **Start**. *This browser's camera* works wherever the browser shows JupyterLab by
 # https or on localhost, even if Python runs on another machine; in VS Code's notebooks take *camera 0 of the kernel's
 # machine*. The box shows the label, the bars all seven probabilities. **Stop**, running the cell again, or closing
-# the notebook gives the camera back.
+# the notebook gives the camera back. For a film, write `LiveCamera(networks, source="film.mp4")`.
 #
 # ![The camera cell at work](../figures/live_camera.png)
 
@@ -152,7 +153,7 @@ print(f"by hand and by the pipeline: {face.label}")
 # ## The whole clip
 #
 # `realtime_prediction` is the paper's function: model, transform, how long a label stays, device. Ours also takes the
-# source, and returns a table with a row for each face of each frame. We take 12.4 seconds, which is all of the clip.
+# source, and returns a table with a row for each face of each frame.
 
 # %% tags=["nbval-ignore-output"]
 snapshots = Snapshots()
@@ -163,7 +164,7 @@ table = realtime_prediction(
     "cpu",
     source,
     smoothing=smoothing,
-    seconds=SECONDS,  # a camera has no end of its own
+    seconds=seconds,  # a camera has no end of its own
     snapshots=snapshots,
 )
 if source == "demo":  # how people's faces were labelled is not written to the disk unasked
@@ -177,7 +178,7 @@ show_table(table.set_index("frame").iloc[::31, :7])
 
 # %%
 shown_by_clip = demo.spans() if source == "demo" else []
-note = f"{table.attrs['source']}; network: {chosen.name}"
+note = f"{table.attrs['source']}; network: {chosen.name}, {chosen.transform.image_size} px; one CPU thread"
 if source == "demo":
     assert table["face"].notna().all() and len(table) == table["frame"].nunique()
     print(f"one face in each of {len(table)} frames")
@@ -186,8 +187,9 @@ if source == "demo":
 # ## A strip of frames
 #
 # One frame a second, judged by itself. Above it stands what the clip showed: the photograph, or the expression drawn.
-# The network learnt from photographs and has never seen a drawing. The drawn person was chosen among 915 as the one
-# whose expressions it names best: that makes a clip worth watching, and says nothing about how good the network is.
+# The network learnt from photographs and has never seen a drawing. The drawn person was chosen among 915 random ones, as
+# the one whose expressions it names best: that makes a clip worth watching, and says nothing about how good the network
+# is.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -225,7 +227,7 @@ show_figure(figure)
 # uncalmed, and count how often the label would have changed.
 
 # %%
-own_answers = realtime_prediction(chosen.model, chosen.transform, 0.0, "cpu", source, smoothing=0.0, seconds=SECONDS)
+own_answers = realtime_prediction(chosen.model, chosen.transform, 0.0, "cpu", source, smoothing=0.0, seconds=seconds)
 own_answers = own_answers.dropna(subset="face").drop_duplicates("frame")
 
 
@@ -252,8 +254,9 @@ assert changes["changes of the label"].is_monotonic_decreasing or (source, smoot
 # %% [markdown]
 # ## Where the milliseconds go
 #
-# 25 milliseconds a frame are 40 frames a second, more than most cameras give. *read* is the source's own time (with a
-# camera, the wait for its next frame) and not in the total. Yours depend on the machine, and on what else it does.
+# Twenty milliseconds a frame are 50 frames a second, more than most cameras give. The bar is the median; one frame in
+# twenty takes longer than the orange mark (p95). *read* is the source's own time (with a camera, the wait for its next
+# frame) and not in the total; *draw* is the box and the label. Yours depend on the machine, and on what else it does.
 
 # %% tags=["nbval-ignore-output"]
 times = stage_times(table)
@@ -282,7 +285,8 @@ show_figure(figure, photographs=True)
 # ## Where is disgust?
 #
 # The paper never saw disgust live and blames its few training images: 436 of 28,709, one in 66. On the test images the
-# network does find it. What it takes the others for, and how rarely it says *disgust* at all:
+# network does find it, in more than half of them. What it mistakes the others for, and how rarely it says *disgust* at
+# all:
 
 # %%
 counts = confusion(tested)
@@ -295,10 +299,10 @@ print(f"{counts['disgust'].sum()} of {len(tested):,} labels are disgust ({counts
 # that face on demand. Try it: wrinkle your nose and raise your upper lip. Whether it is the number of images, as the
 # paper says, cannot be told from this: it would take training with more of them.
 #
-# ## What to take along
+# ## What to take away
 #
 # * Live, the network is one step of four, and the crop must look like the training images.
-# * Calming is a choice between flickering and lagging, and belongs to what is reported.
+# * Smoothing trades flickering for lagging: report its settings with any live result.
 # * A label says how a picture looks to a network. It is wrong about every third time, and it is not what you feel.
 #
 # In a terminal: `python -m fer_nb_utils live --help`. Back to [the data](01_explore_fer2013.ipynb).

@@ -76,10 +76,11 @@ class Server:
 
 
 @contextmanager
-def jupyterlab(folder: Path, subshells: bool = True) -> Iterator[Server]:
+def jupyterlab(folder: Path, subshells: bool = True, permitted: bool = True) -> Iterator[Server]:
     """JupyterLab with nothing of the user's: own settings, token and port, notebooks in `folder`/notebooks.
 
     `subshells`: whether comm messages are handled in a subshell, as they are by default, or wait for cells to end.
+    `permitted`: whether its pages may use a camera, unlike those in a frame of another page.
     """
     own, notebooks = folder / "jupyter", folder / "notebooks"
     settings = own / "settings" / "@jupyterlab" / "apputils-extension"
@@ -99,6 +100,7 @@ def jupyterlab(folder: Path, subshells: bool = True) -> Iterator[Server]:
         "ServerApp.port_retries": 100,
         "ServerApp.root_dir": notebooks,
         "ServerApp.allow_remote_access": True,  # by another name of this machine, which is no secure page
+        "ServerApp.tornado_settings": {} if permitted else {"headers": {"Permissions-Policy": "camera=()"}},
         "IdentityProvider.token": TOKEN,
         "LabApp.expose_app_in_browser": True,
         "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",

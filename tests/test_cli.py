@@ -167,8 +167,9 @@ def test_live_writes_what_was_asked_for_and_ends_with_a_summary(tmp_path):
     answer = call(*LIVE, "--seconds", "1", cwd=tmp_path)
     assert answer.returncode == 0 and answer.stderr == ""
     lines = answer.stdout.splitlines()
-    assert lines[0] == "demo clip" and lines[1].startswith("15 frames in ") and lines[1].endswith(" frames/s")
-    assert lines[2].startswith("faces followed: ")
+    assert lines[0] == "demo clip (photograph, then synthetic face)"
+    assert lines[1].startswith("15 frames in ") and lines[1].endswith(" frames/s")
+    assert lines[2] == "faces in 15 of them, 1 followed" and lines[3].startswith("labels, frame by frame: ")
     stages = ["read", "detect", "crop", "classify", "smooth", "draw", "total"]
     assert [line.split()[0] for line in lines[-9:-2]] == stages
     assert lines[-2:] == [f"written: {tmp_path / 'new' / name}" for name in ("t.csv", "v.mp4")]

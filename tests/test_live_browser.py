@@ -25,7 +25,6 @@ CAMERA = "camera = LiveCamera()\ncamera"
 SLEEP = "import time\ntime.sleep(%d)"
 RUNNING = "live?.dataset.state == 'running' && Number(live.dataset.frames) >= 3 && live.dataset.faces == '1'"
 IN_USE = "devices.getUserMedia = () => Promise.reject(new DOMException('', 'NotReadableError'));"
-EMBEDDED = "document.featurePolicy.allowsFeature = (feature) => feature != 'camera';"  # as in a frame of another page
 SOURCE_ENDS = """
 import threading, time
 deadline = time.monotonic() + 15
@@ -38,7 +37,7 @@ RELEASED = "tracks.length && tracks.every((track) => track.readyState == 'ended'
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
-    """What several tests share: a server, one without subshells, and the browsers, made when they are first used."""
+    """What several tests share: servers of different settings and the browsers, made when they are first used."""
     from playwright.sync_api import sync_playwright
 
     folder = tmp_path_factory.mktemp("live")
@@ -49,11 +48,11 @@ def parts(tmp_path_factory):
             playwright = stack.enter_context(sync_playwright())
             servers, browsers = {}, {}
 
-            def server(self, subshells=True):
-                if subshells not in self.servers:
-                    started = jupyterlab(folder / f"subshells-{subshells}", subshells)
-                    self.servers[subshells] = stack.enter_context(started)
-                return self.servers[subshells]
+            def server(self, *options):
+                if options not in self.servers:
+                    started = jupyterlab(folder / f"server-{len(self.servers)}", *options)
+                    self.servers[options] = stack.enter_context(started)
+                return self.servers[options]
 
             def browser(self, with_camera=True, **options):
                 key = (with_camera, *options.items())
@@ -70,10 +69,10 @@ def parts(tmp_path_factory):
 def notebook(parts, tmp_path):
     """with notebook(cells) as lab: by default a live camera; when the block fails, a picture is in tmp_path."""
 
-    def notebook(*cells, subshells=True, script="", alias=None, **browser):
+    def notebook(*cells, subshells=True, script="", alias=None, permitted=True, **browser):
         cells = [IMPORT, *(cells or [CAMERA])]
         options = {"pictures": tmp_path, "script": script, "alias": alias}
-        return opened(parts.browser(alias=alias, **browser), parts.server(subshells), cells, **options)
+        return opened(parts.browser(alias=alias, **browser), parts.server(subshells, permitted), cells, **options)
 
     return notebook
 
@@ -185,7 +184,7 @@ def test_a_kernel_silent_for_long_releases_the_camera(notebook):
         ("no-camera", "There is no camera on this computer", {"with_camera": False}),
         ("insecure", "secure pages only", {"alias": "lab.test"}),
         ("in-use", "in use by another program", {"script": IN_USE}),
-        ("embedded", "in a tab of its own", {"script": EMBEDDED, "deny": True}),
+        ("embedded", "in a tab of its own", {"permitted": False}),
     ],
 )
 def test_a_camera_that_cannot_be_had_is_explained(code, message, options, notebook):

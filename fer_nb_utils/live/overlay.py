@@ -17,15 +17,16 @@ def annotate(image: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
         drawn = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
     else:
         drawn = image[:, :, :3].copy()
-    scale = len(drawn) / 480  # text and lines grow with the picture
+    height, width, _ = drawn.shape
+    scale = min(height, 0.75 * width) / 480  # text and lines grow with the picture
     thickness = max(1, round(2 * scale))
     for face in faces:
-        x, y, width, height = face.box
+        x, y, across, down = face.box
         color = BGR[face.label]
-        cv2.rectangle(drawn, (x, y), (x + width, y + height), color, thickness)
+        cv2.rectangle(drawn, (x, y), (x + across, y + down), color, thickness)
         text = f"{face.label} {face.probabilities[CLASSES.index(face.label)]:.0%}"
         (length, tall), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.8 * scale, thickness)
-        left = max(min(x, drawn.shape[1] - length - below), 0)
+        left = max(min(x, width - length - below), 0)
         top = max(y - tall - 2 * below, 0)
         cv2.rectangle(drawn, (left, top), (left + length + below, top + tall + 2 * below), color, cv2.FILLED)
         origin = (left + below // 2, top + tall + below // 2 + 1)

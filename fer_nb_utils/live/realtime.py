@@ -144,10 +144,11 @@ def summary(table: pd.DataFrame) -> str:
     frames, seconds, lines = table.attrs["frames"], table.attrs["seconds"], []
     if frames:
         found = table.dropna(subset="face")
-        counts = "".join(f", {name} {count:,}" for name, count in found["label"].value_counts().items())
+        counts = ", ".join(f"{name} {count:,}" for name, count in found["label"].value_counts().items())
         lines = [
             f"{frames:,} frames in {seconds:.1f} s, {frames / seconds:.1f} frames/s",
-            f"faces followed: {found['face'].nunique():,}, labels: {len(found):,}{counts}",
+            f"faces in {found['frame'].nunique():,} of them, {found['face'].nunique():,} followed",
+            f"labels, frame by frame: {counts or 'none'}",
             stage_times(table).rename_axis("milliseconds a frame").to_string(float_format="%.1f"),
         ]
     return "\n".join([table.attrs["source"], *(lines or ["no frames"]), *table.attrs["problems"]])

@@ -140,7 +140,7 @@ class Demo(Source):
     rate = 15.0
 
     def __init__(self):
-        super().__init__("demo clip")
+        super().__init__("demo clip (photograph, then synthetic face)")
 
     def __iter__(self) -> Iterator[Frame]:
         for frame in demo_clip(self.rate):

@@ -298,23 +298,23 @@ class View {
     this.picture.style.maxWidth = `${(TALLEST * width) / height}px`;
     const context = this.overlay.getContext("2d");
     context.scale(scale, scale);
-    context.font = `600 ${height / 22}px system-ui, sans-serif`;
+    const unit = Math.min(height, 0.75 * width) / 17; // height of a label
+    context.font = `600 ${0.77 * unit}px system-ui, sans-serif`;
     context.textBaseline = "top";
     for (const face of [...faces].reverse()) { // the largest face on top
       const [x, y, w, h] = face.box;
       const left = this.fromBrowser ? width - x - w : x; // the picture is mirrored, the text must not be
       const text = `${face.label} ${Math.round(100 * face.probabilities[names.indexOf(face.label)])} %`;
-      const tall = height / 17;
-      const top = Math.max(y - tall, 0);
-      context.lineWidth = height / 80; // a light seam shows the box on a ground of its own colour
+      const top = Math.max(y - unit, 0);
+      context.lineWidth = unit / 5; // a light seam shows the box on a ground of its own colour
       context.strokeStyle = "rgba(255, 255, 255, 0.6)";
       context.strokeRect(left, y, w, h);
-      context.lineWidth = height / 160;
+      context.lineWidth = unit / 10;
       context.strokeStyle = context.fillStyle = colors[face.label];
       context.strokeRect(left, y, w, h);
-      context.fillRect(left - context.lineWidth / 2, top, context.measureText(text).width + tall / 2, tall);
+      context.fillRect(left - context.lineWidth / 2, top, context.measureText(text).width + unit / 2, unit);
       context.fillStyle = "black";
-      context.fillText(text, left + tall / 5, top + tall / 6);
+      context.fillText(text, left + unit / 5, top + unit / 6);
     }
     this.who.textContent = faces.length > 1 ? `largest of ${faces.length} faces` : faces.length ? "one face" : "no face";
     this.bars.forEach(({ fill, percent }, index) => {
