@@ -105,7 +105,7 @@ show_table(
 # ![The camera cell at work](../figures/live_camera.png)
 
 # %% tags=["nbval-ignore-output"]
-networks = {"resnet18_fer2013 (embedded)": EMBEDDED} | {name: run.folder for name, run in work.runs().items()}
+networks = {"embedded": EMBEDDED} | {name: run.folder for name, run in work.runs().items()}
 camera = LiveCamera(networks)
 camera
 
@@ -187,9 +187,9 @@ if source == "demo":
 # ## A strip of frames
 #
 # One frame a second, judged by itself. Above it stands what the clip showed: the photograph, or the expression drawn.
-# The network learnt from photographs and has never seen a drawing. The drawn person was chosen among 915 random ones, as
-# the one whose expressions it names best: that makes a clip worth watching, and says nothing about how good the network
-# is.
+# The network learnt from photographs and has never seen a drawing. The drawn person was chosen among 915 random ones,
+# as the one whose expressions it names best: that makes a clip worth watching, and says nothing about how good the
+# network is.
 
 
 # %% tags=["nbval-ignore-output"]
