@@ -187,8 +187,9 @@ def live(table: Path | None, checkpoint: str | None, cascade: str | None, device
     from .networks import EMBEDDED, load_network
 
     for name in ("SIGTERM", "SIGHUP"):  # as Ctrl-C: what was seen so far is kept; Windows has no SIGHUP
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.default_int_handler)
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, signal.default_int_handler)
     if table and table.suffix.lower() != ".csv":
         raise UserError(f"The table {table} must end in .csv.")
     if table:
@@ -196,12 +197,12 @@ def live(table: Path | None, checkpoint: str | None, cascade: str | None, device
     network = load_network(checkpoint or EMBEDDED)
     options |= {"device": choose_device(device), "cascade": cascade or DEFAULT}
     labelled = realtime_prediction(network.model, network.transform, **options)
-    click.echo(summary(labelled))
-    if not labelled.attrs["frames"]:  # former results stay
-        sys.exit(1)
-    if table:
+    if table and labelled.attrs["frames"]:  # else former results stay
         with atomic_path(table) as temporary:
             labelled.to_csv(temporary, index=False, float_format="%.6g")
+    click.echo(summary(labelled))  # last: a terminal that was closed cannot show it
+    if not labelled.attrs["frames"]:
+        sys.exit(1)
     for written in filter(None, (table, options["video"])):
         click.echo(f"written: {written.absolute()}")
 

@@ -46,6 +46,8 @@ def check_writable(path: str | Path) -> None:
         is_folder = path.is_dir()
         folder = next(folder for folder in path.absolute().parents if folder.exists())
         tempfile.TemporaryFile(dir=folder).close()
+        if path.is_file():
+            path.open("r+b").close()  # Windows does not replace what another program has open
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}); choose another place.") from error
     if is_folder:

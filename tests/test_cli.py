@@ -1,5 +1,7 @@
 """The command line, as people call it."""
 
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -196,6 +198,30 @@ def test_ctrl_c_ends_live_with_all_that_was_seen(tmp_path):
     assert 0 < frames < 5000 and len(list((tmp_path / "new").iterdir())) == 2
     assert pd.read_csv(tmp_path / "new" / "t.csv")["frame"].nunique() == frames
     assert frames <= length(tmp_path / "new" / "v.mp4") <= frames + 1  # the last may be written and not in the table
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such terminals there")
+def test_a_closed_terminal_leaves_the_table(tmp_path):
+    master, terminal = os.openpty()
+    command = [sys.executable, "-m", "fer_nb_utils", *LIVE]
+    with subprocess.Popen(command, stdout=terminal, stderr=terminal, cwd=tmp_path, start_new_session=True) as process:
+        while process.poll() is None and not list(tmp_path.glob("new/.*.mp4")):
+            time.sleep(0.05)
+        os.close(terminal)
+        os.close(master)
+        process.terminate()
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["t.csv", "v.mp4"]
+    assert 0 < pd.read_csv(tmp_path / "new" / "t.csv")["frame"].nunique() < 186
+
+
+@pytest.mark.skipif(not shutil.which("nohup"), reason="there is no nohup")
+def test_nohup_keeps_live_going(tmp_path):
+    command = ["nohup", sys.executable, "-m", "fer_nb_utils", *LIVE, "--seconds", "3"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path) as process:
+        while process.poll() is None and not list(tmp_path.glob("new/.*.mp4")):
+            time.sleep(0.05)
+        process.send_signal(signal.SIGHUP)
+    assert process.returncode == 0 and pd.read_csv(tmp_path / "new" / "t.csv")["frame"].nunique() == 45
 
 
 def test_live_without_any_frame_says_why_exits_1_and_leaves_former_results(tmp_path):

@@ -32,6 +32,11 @@ while any(thread.name == 'live camera' for thread in threading.enumerate()):
     assert time.monotonic() < deadline
     time.sleep(0.2)
 """
+SLOW_CAMERA = """
+import time
+from fer_nb_utils.live import widget
+open_at_once, widget.open_source = widget.open_source, lambda source: time.sleep(5) or open_at_once(source)
+"""
 RELEASED = "tracks.length && tracks.every((track) => track.readyState == 'ended')"
 
 
@@ -77,9 +82,9 @@ def notebook(parts, tmp_path):
     return notebook
 
 
-def started(lab, widgets=1):
+def started(lab, widgets=1, before=0):
     """Run the first cells, press every Start, wait until each widget shows a labelled face."""
-    for cell in range(1 + widgets):
+    for cell in range(1 + before + widgets):
         lab.run(cell)
     for widget in range(widgets):
         lab.start(widget)
@@ -175,6 +180,24 @@ def test_a_kernel_silent_for_long_releases_the_camera(notebook):
         lab.wait("!busy")
         lab.start()
         lab.wait(RUNNING)
+
+
+def test_a_source_of_the_kernel_waits_for_a_cell_and_can_be_started_again(notebook):
+    with notebook("camera = LiveCamera(source='demo', give_up_seconds=2)\ncamera", SLEEP % 5, subshells=False) as lab:
+        started(lab)
+        lab.run(2, wait=False)
+        lab.wait("busy && live.dataset.state == 'error'")
+        assert "for 2 s" in lab.text() and "busy" in lab.text() or lab.data()["error"] == "kernel-silent"
+        lab.wait("!busy")
+        lab.start()
+        lab.wait(RUNNING)
+
+
+def test_a_camera_of_the_kernel_may_take_long_to_open(notebook):
+    cells = SLOW_CAMERA, "camera = LiveCamera(source='demo', give_up_seconds=2)\ncamera"
+    with notebook(*cells, "widget.open_source = open_at_once") as lab:
+        started(lab, before=1)
+        lab.run(3)  # the kernel is shared
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,18 @@ def test_an_unusable_cascade_is_an_error_that_helps(tmp_path):
         assert name in str(failure.value)
 
 
+def test_a_cascade_needs_no_path_that_opencv_can_open(monkeypatch, frame):
+    """As on Windows, in the folder of a user called Müller."""
+
+    class Pathless(cv2.CascadeClassifier):
+        def load(self, _):
+            return False
+
+    expected = FaceDetector()(frame)
+    monkeypatch.setattr(cv2, "CascadeClassifier", Pathless)
+    np.testing.assert_array_equal(FaceDetector()(frame), expected)
+
+
 def test_opencv_5_is_an_error_that_helps(monkeypatch):
     monkeypatch.delattr(cv2, "CascadeClassifier")
     with pytest.raises(UserError, match=f"{DEFAULT} .*below 5"):

@@ -4,6 +4,7 @@ import multiprocessing
 import shutil
 import subprocess
 import sys
+import time
 from concurrent.futures import ProcessPoolExecutor
 from itertools import count, islice
 
@@ -202,6 +203,26 @@ def test_a_video_that_cannot_be_written_is_one_sentence_before_the_first_frame(n
     assert len(list(tmp_path.iterdir())) == 2
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no such limit there")
+@pytest.mark.parametrize("name", ["v.mp4", "v.avi"])
+def test_a_video_that_the_disk_has_no_room_for_leaves_the_former_one(name, tmp_path):
+    (tmp_path / name).write_text("former")
+    limited = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))\n"
+        "import numpy as np\n"
+        "from fer_nb_utils.live.video import video_writer\n"
+        "noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)\n"
+        "with video_writer(sys.argv[1], 10) as write:\n"
+        "    for number in range(30):\n"
+        "        write(np.roll(noise, number, axis=0), number / 10)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", limited, name], capture_output=True, text=True, cwd=tmp_path)
+    assert f"UserError: The video {name} could not be written whole; is the disk full?" in done.stderr
+    assert (tmp_path / name).read_text() == "former" and len(list(tmp_path.iterdir())) == 1
+
+
 def test_frames_of_another_size_are_fitted(tmp_path):
     white = np.full((480, 640, 3), 255, np.uint8)
     with video_writer(tmp_path / "video.avi", 10) as write:
@@ -221,6 +242,15 @@ def test_the_video_keeps_the_pace_of_its_source(tmp_path):
             write(np.full((48, 64, 3), 30 * number, np.uint8), seconds)
     shown = [round(frame.mean() / 30) for frame in read_video(tmp_path / "video.avi")[0]]
     assert shown[:5] == [0, 1, 1, 2, 2] and shown.count(5) + shown.count(4) == 2 and shown[7:] == [6] * 20
+
+
+def test_a_source_is_not_overwritten_by_its_own_video(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / "film.mp4").touch()
+    for source, video in (("~/film.mp4", tmp_path / "film.mp4"), (tmp_path / "film.mp4", "~/film.mp4")):
+        with pytest.raises(UserError, match="is the source itself"):
+            realtime_prediction(MODEL, TRANSFORM, source=source, video=video)
 
 
 # Times
@@ -351,7 +381,28 @@ def look_at_a_window():
             middle = window.label.winfo_rootx() + 150, window.label.winfo_rooty() + 100
             seen.append(ImageGrab.grab().getpixel(middle))
         window.show(np.zeros((400, 100, 3), np.uint8))
-        return seen, window.root.title(), window.is_open, window.label.winfo_height()
+        height = window.label.winfo_height()
+        window.show(np.zeros((2160, 3840, 3), np.uint8))
+        fits = window.label.winfo_width() < window.root.winfo_screenwidth()
+        return seen, window.root.title(), window.is_open, height, fits
+
+
+def close_after_a_second(folder):
+    """The seconds that the window of a session with the folder's images is open."""
+    from fer_nb_utils.live.window import Window
+
+    wait = Window.wait
+
+    def close_later(window, *seconds):
+        if not seconds:  # the last picture
+            window.root.after(1000, window._leave)
+        wait(window, *seconds)
+
+    start = time.monotonic()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Window, "wait", close_later)
+        frames = realtime_prediction(MODEL, TRANSFORM, source=folder, window=True).attrs["frames"]
+    return frames, time.monotonic() - start
 
 
 def close_a_window(how):
@@ -374,8 +425,12 @@ def close_a_window(how):
         return realtime_prediction(MODEL, TRANSFORM, source="demo", window=True).attrs["frames"]
 
 
-def test_a_window_on_a_display(on_a_display):
-    seen, title, is_open, height = on_a_display(look_at_a_window)
-    assert seen == [(0, 0, 255), (50, 200, 0)] and title == "title" and is_open and height >= 400
+def test_a_window_on_a_display(on_a_display, photo, tmp_path):
+    seen, title, is_open, height, fits = on_a_display(look_at_a_window)
+    assert seen == [(0, 0, 255), (50, 200, 0)] and title == "title" and is_open and height >= 400 and fits
+    for number in range(2):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), photo)
+    frames, seconds = on_a_display(close_after_a_second, tmp_path)
+    assert frames == 2 and seconds > 1.9  # a second each
     for how in ("<Escape>", "q", "cross"):
         assert on_a_display(close_a_window, how) == 3

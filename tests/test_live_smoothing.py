@@ -113,6 +113,14 @@ def test_a_face_elsewhere_is_another():
     assert numbers(smoother, 0.1, RIGHT) == [2]
 
 
+def test_a_frame_that_comes_too_late_changes_nothing():
+    """Two threads may give theirs in the wrong order."""
+    smoother = Smoother(0.1)
+    smoother.update(1.0, boxes(LEFT), SAD[None])
+    (track,) = smoother.update(0.95, boxes(LEFT), HAPPY[None])
+    np.testing.assert_array_equal(track.probabilities, SAD)
+
+
 def test_a_frame_without_faces():
     smoother = Smoother()
     assert smoother.update(0, np.empty((0, 4), int), np.empty((0, 7))) == []

@@ -1,5 +1,8 @@
 """Cameras, videos, images and the demo clip; films are made here, and cameras are played."""
 
+from itertools import islice
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -76,6 +79,12 @@ def test_a_video_that_is_cut_off_gives_what_it_has(tmp_path, capfd):
     assert 5 <= len(frames) < 15 and levels(frames)[:-1] == list(range(len(frames) - 1))  # the last may be half a frame
     assert problems == [f"film.avi ended after {frames[-1].seconds:.1f} of 2.0 seconds: it is cut off or damaged."]
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("frames", "rate"), [(1, 1.0), (4, 0.4), (3, 1.5)])
+def test_a_slow_video_is_whole(frames, rate, tmp_path):
+    found, problems = frames_of(make_video(tmp_path / "film.avi", frames, rate))
+    assert len(found) == frames and problems == []
 
 
 def test_what_is_no_video_is_one_sentence(tmp_path, capfd):
@@ -170,32 +179,45 @@ def test_it_is_given_back(source, play):
 
 
 @pytest.mark.parametrize("index", [2, "2"])
-def test_a_camera_that_is_unplugged(index, play):
+def test_a_camera_that_is_unplugged(index, play, monkeypatch):
+    monkeypatch.setattr(sources, "HICCUP", 0.1)
     play(Recorded([0, 0, 0]))
     with open_source(index) as opened:
         assert opened.name == "camera 2" and opened.is_film
         frames = list(opened)
-    assert levels(frames) == [1, 2, 3] and opened.problems == ["The camera 2 gave no more frames."]
+    assert levels(frames) == [1, 2, 3]
+    assert opened.problems == ["The camera 2 gave no picture for 0.1 s; is it still plugged in?"]
     seconds = [frame.seconds for frame in frames]
     assert seconds == sorted(seconds) and 0 <= seconds[0] < 5
+
+
+def test_a_camera_may_miss_a_frame_now_and_then(play):
+    recorded = Recorded([0] * 5)
+    read, calls = recorded.read, iter(range(100))
+    recorded.read = lambda: (False, None) if next(calls) in (0, 2, 3) else read()
+    play(recorded)
+    with open_source(0) as opened:
+        frames = list(islice(opened, 5))
+    assert levels(frames) == [1, 2, 3, 4, 5] and opened.problems == []
 
 
 @pytest.mark.parametrize("index", [99, "99", -1, 200, 10**12])
 def test_no_such_camera_is_one_sentence_and_no_word_of_opencv(index, capfd):
     assert sentence(index) == (
-        f"There is no camera {index} on the machine that Python runs on, or another program uses it; "
-        "choose another source."
+        f"There is no camera {index} on the machine that Python runs on, another program uses it, or this one is "
+        "not allowed to (see the system's settings for privacy); choose another source."
     )
     assert capfd.readouterr().err == ""
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Three good images, a damaged one, an empty one, and what is no image."""
+    """Three good images, a damaged one, an empty one, what macOS leaves beside one, and what is no image."""
     for level, name in enumerate(("10.png", "a.JPG", "ü.jpeg"), 1):
         (tmp_path / name).write_bytes(cv2.imencode(name[name.index(".") :], picture(10 * level))[1].tobytes())
     (tmp_path / "b damaged.png").write_bytes((tmp_path / "10.png").read_bytes()[:30])
     (tmp_path / "c empty.jpg").touch()
+    (tmp_path / "._10.png").write_bytes(bytes(120))
     (tmp_path / "notes.txt").touch()
     (tmp_path / "folder.jpg").mkdir()
     return tmp_path
@@ -207,7 +229,7 @@ def test_a_folder_gives_its_images_and_names_the_damaged(folder, monkeypatch, ca
         with open_source(source) as opened:
             assert (opened.name, opened.rate, opened.is_film) == (folder.name, 1, False)
             frames = list(opened)
-        assert levels(frames) == [1, 2, 3] and [frame.seconds for frame in frames] == [0, 1, 4]
+        assert levels(frames) == [1, 2, 3] and [frame.seconds for frame in frames] == [0, 1, 2]
         assert opened.problems == [f"{name} is no image that can be read." for name in ("b damaged.png", "c empty.jpg")]
     assert "WARN" not in capfd.readouterr().err
 
@@ -237,6 +259,19 @@ def test_a_folder_without_images(tmp_path):
 def test_nothing_there(name, tmp_path):
     text = sentence(tmp_path / name)
     assert text == f"There is no {tmp_path / name}; give a camera, a video, a folder of images or 'demo'."
+
+
+@pytest.mark.parametrize(("name", "method"), [("", "iterdir"), ("film.mp4", "open"), ("face.png", "open")])
+def test_what_may_not_be_read_is_one_sentence(name, method, tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "film.mp4").touch()
+    (tmp_path / "face.png").touch()
+    monkeypatch.setattr(Path, method, refuse)
+    assert sentence(tmp_path / name) == (
+        f"{tmp_path / name} cannot be read (Permission denied); choose another source."
+    )
 
 
 def test_the_demo_clip():

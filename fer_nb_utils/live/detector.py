@@ -91,9 +91,9 @@ def _load(name: str) -> "cv2.CascadeClassifier":
     try:
         folder = Path(cv2.data.haarcascades)
         path = next(filter(Path.is_file, (folder / name, folder / f"haarcascade_{name}.xml")), None)
-        cascade = cv2.CascadeClassifier(str(path)) if path else None  # OpenCV would print words of its own
-        loaded = cascade is not None and not cascade.empty()
-    except (AttributeError, cv2.error, SystemError):
+        cascade = cv2.CascadeClassifier()
+        loaded = path is not None and (_read(cascade, path) or cascade.load(str(path)))
+    except (AttributeError, cv2.error, SystemError, UnicodeDecodeError):
         loaded = False
     if not loaded:
         raise UserError(
@@ -101,3 +101,10 @@ def _load(name: str) -> "cv2.CascadeClassifier":
             "(pip install -r requirements.txt)."
         )
     return cascade
+
+
+def _read(cascade: "cv2.CascadeClassifier", path: Path) -> bool:
+    """By way of its text, for OpenCV cannot open every path on Windows; not all old files can be read this way."""
+    text = path.read_text(encoding="utf-8")
+    storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
+    return cascade.read(storage.getFirstTopLevelNode())

@@ -50,8 +50,8 @@ def realtime_prediction(
     The first four arguments are the paper's: a network with seven logits in the order of CLASSES, the transform it was
     trained with, how many seconds a label stays at least, and a torch device. `source`: a camera's number, a video, an
     image, a folder of images, or "demo". `cascade`, `smoothing`: see `Pipeline`. `window`: show the picture in a window
-    of the desktop. `video`: an annotated .mp4 or .avi to write. `snapshots` collects the most confident look of each
-    expression.
+    of the desktop, the last of some images until it is closed. `video`: an annotated .mp4 or .avi to write. `snapshots`
+    collects the most confident look of each expression.
 
     Returns a row for every face of every frame, and one without a face for a frame without any: frame, seconds, face
     (its number), x, y, width, height (pixels), label, the seven smoothed probabilities, and the frame's milliseconds
@@ -75,7 +75,7 @@ def realtime_prediction(
                     break
                 read = time.perf_counter() - before
                 if screen:  # files are watched at their own pace
-                    time.sleep(max(0.0, frame.seconds - (time.perf_counter() - start)))
+                    screen.wait(frame.seconds - (time.perf_counter() - start))
                 if not opened.is_film:
                     pipeline.reset()
                 try:
@@ -98,9 +98,11 @@ def realtime_prediction(
                 progress.set_postfix_str(", ".join(face.label for face in result.faces), refresh=False)
                 progress.update()
                 before = time.perf_counter()
+            if screen and not opened.is_film:
+                screen.wait()
         except KeyboardInterrupt:
             pass  # how a session with a camera ends where there is no window
-        wall = time.perf_counter() - start
+        wall = before - start
     table = pd.DataFrame(rows, columns=COLUMNS).astype({name: "Int64" for name in ("face", *BOX)})
     if frames and table["face"].isna().all():
         problems.append(NO_FACE)
@@ -109,9 +111,10 @@ def realtime_prediction(
 
 
 def _same_file(path: str | Path, source: int | str | Path) -> bool:
-    if isinstance(source, int) or not Path(path).exists() or not Path(source).exists():
+    if isinstance(source, int):
         return False
-    return Path(path).samefile(source)
+    path, source = Path(path).expanduser(), Path(source).expanduser()
+    return path.exists() and source.exists() and path.samefile(source)
 
 
 def _rows(number: int, frame: Frame, faces: Sequence[Face], times: dict[str, float]) -> list[tuple]:

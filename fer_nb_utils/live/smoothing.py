@@ -65,7 +65,7 @@ class Smoother:
         return {row: self.tracks[column] for row, column in pairs if overlaps[row, column]}
 
     def _follow(self, track: Track, seconds: float, box: np.ndarray, probabilities: np.ndarray) -> None:
-        passed = seconds - track.seen
+        passed = max(seconds - track.seen, 0.0)  # two threads may come in the wrong order
         weight = 1 - math.exp(-passed / self.time_constant) if self.time_constant else 1.0
         track.probabilities = track.probabilities + weight * (probabilities - track.probabilities)
         track.box, track.seen = box, seconds

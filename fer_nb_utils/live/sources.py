@@ -20,6 +20,7 @@ DEMO = "demo"
 IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 FASTEST = 240  # frames a second; browsers record at a varying rate and write 1000
 MISSING = 0.5  # seconds at the end of a video that nobody misses
+HICCUP = 2.0  # seconds that a camera may give nothing
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ class Camera(Source):
     def __init__(self, index: int):
         super().__init__(f"camera {index}")
         message = (
-            f"There is no camera {index} on the machine that Python runs on, or another program uses it; "
-            "choose another source."
+            f"There is no camera {index} on the machine that Python runs on, another program uses it, or this one is "
+            "not allowed to (see the system's settings for privacy); choose another source."
         )
         if not 0 <= index < 100:  # OpenCV crashes on -1, and takes 200 for camera 0 of some driver
             raise UserError(message)
@@ -74,13 +75,18 @@ class Camera(Source):
         self.capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest frame, not one that waited
 
     def __iter__(self) -> Iterator[Frame]:
-        start = time.monotonic()
+        start = latest = time.monotonic()
         while True:
             there, image = self.capture.read()
-            if not there:
-                self.problems.append(f"The {self.name} gave no more frames.")
+            now = time.monotonic()
+            if there:
+                latest = now
+                yield Frame(now - start, image)
+            elif now - latest > HICCUP:
+                self.problems.append(f"The {self.name} gave no picture for {HICCUP:g} s; is it still plugged in?")
                 return
-            yield Frame(time.monotonic() - start, image)
+            else:
+                time.sleep(0.02)
 
     def close(self) -> None:
         self.capture.release()
@@ -93,7 +99,9 @@ class Video(Source):
         super().__init__(path.name)
         self.capture = _opened(str(path), f"{path} is no video that OpenCV can read; convert it, or copy it again.")
         rate = self.capture.get(cv2.CAP_PROP_FPS)
-        self.length = self.capture.get(cv2.CAP_PROP_FRAME_COUNT) / rate if rate > 0 else 0.0  # seconds, as it claims
+        frames = self.capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self.length = frames / rate if rate > 0 else 0.0  # seconds, as it claims
+        self.last = (frames - 1) / rate if rate > 0 else 0.0  # when its last frame begins
         if 0 < rate <= FASTEST:
             self.rate = rate
 
@@ -106,7 +114,7 @@ class Video(Source):
             position = self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000  # 0 where OpenCV does not know
             seconds = max(seconds, position or number / self.rate)
             yield Frame(seconds, image)
-        if number == 0 or self.length - seconds > MISSING:
+        if number == 0 or self.last - seconds > MISSING:
             self.problems.append(
                 f"{self.name} ended after {seconds:.1f} of {self.length:.1f} seconds: it is cut off or damaged."
             )
@@ -126,12 +134,13 @@ class Images(Source):
         self.paths = paths
 
     def __iter__(self) -> Iterator[Frame]:
-        for number, path in enumerate(self.paths):
+        seconds = count()
+        for path in self.paths:
             image = _read_image(path)
             if image is None:
                 self.problems.append(f"{path.name} is no image that can be read.")
             else:
-                yield Frame(float(number), image, path.name)
+                yield Frame(float(next(seconds)), image, path.name)
 
 
 class Demo(Source):
@@ -157,14 +166,26 @@ def open_source(source: int | str | Path) -> Source:
     if str(source) == DEMO:
         return Demo()
     path = Path(source).expanduser()
-    if path.is_dir():
-        paths = sorted(file for file in path.iterdir() if file.suffix.lower() in IMAGES and file.is_file())
-        if not paths:
-            raise UserError(f"The folder {path} holds no images; give one with files like face.jpg or face.png.")
-        return Images(path.resolve().name, paths)
-    if not path.is_file():
-        raise UserError(f"There is no {path.absolute()}; give a camera, a video, a folder of images or '{DEMO}'.")
+    try:
+        if path.is_dir():
+            return Images(path.resolve().name, _images(path))
+        path.open("rb").close()
+    except FileNotFoundError as error:
+        raise UserError(
+            f"There is no {path.absolute()}; give a camera, a video, a folder of images or '{DEMO}'."
+        ) from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); choose another source.") from error
     return Images(path.name, [path]) if path.suffix.lower() in IMAGES else Video(path)
+
+
+def _images(folder: Path) -> list[Path]:
+    """By name, without hidden ones: macOS leaves files like ._face.jpg, which are none, on other systems' disks."""
+    found = (file for file in folder.iterdir() if file.suffix.lower() in IMAGES and file.is_file())
+    paths = sorted(file for file in found if not file.name.startswith("."))
+    if not paths:
+        raise UserError(f"The folder {folder} holds no images; give one with files like face.jpg or face.png.")
+    return paths
 
 
 def _opened(source: int | str, message: str) -> cv2.VideoCapture:

@@ -20,20 +20,21 @@ def video_writer(path: str | Path, rate: float) -> Iterator[Callable[[np.ndarray
 
     It also takes when the frame was taken, in seconds, and repeats it or leaves it out to keep that pace. The first
     frame sets the size; others are fitted into it. Nothing is written without frames. Raises UserError for a name that
-    ends neither in .mp4 nor in .avi, and where the video cannot be written.
+    ends neither in .mp4 nor in .avi, and where the video cannot be written, or not whole.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.suffix.lower() not in CODECS:
         raise UserError(f"The video {path} must end in {' or '.join(CODECS)}.")
     check_writable(path)
     code = cv2.VideoWriter.fourcc(*CODECS[path.suffix.lower()])
-    writer, size, last, due = None, (0, 0), 0.0, 0.0
+    writer, temporary, size, last, due, written = None, None, (0, 0), 0.0, 0.0, 0
 
     def write(image: np.ndarray, seconds: float) -> None:
-        nonlocal writer, size, last, due
+        nonlocal writer, temporary, size, last, due, written
         if writer is None:
             size, last, due = image.shape[1::-1], seconds, 1.0
-            writer = cv2.VideoWriter(str(stack.enter_context(atomic_path(path))), code, rate, size)
+            temporary = str(stack.enter_context(atomic_path(path)))
+            writer = cv2.VideoWriter(temporary, code, rate, size)
             stack.callback(writer.release)
             if not writer.isOpened():
                 raise UserError(f"The video {path} cannot be written; choose another place or a name ending in .avi.")
@@ -42,9 +43,14 @@ def video_writer(path: str | Path, rate: float) -> Iterator[Callable[[np.ndarray
         while due >= 0.5:
             writer.write(image if image.shape[1::-1] == size else _fitted(image, size))
             due -= 1
+            written += 1
 
     with ExitStack() as stack:
         yield write
+        if writer is not None:
+            writer.release()
+            if cv2.VideoCapture(temporary).get(cv2.CAP_PROP_FRAME_COUNT) != written:  # OpenCV does not tell
+                raise UserError(f"The video {path} could not be written whole; is the disk full?")
 
 
 def _fitted(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -116,6 +116,7 @@ class View {
     Object.assign(this.root.dataset, { frames: 0, latency: "" });
     this.id = newId(); // whatever belongs to an earlier session is late and ignored
     this.inFlight = null;
+    this.opening = false; // whether the kernel opens its source, which may take long
     this.heard = performance.now();
     this.times = [];
     this.fromBrowser = this.model.get("source") === "browser";
@@ -152,8 +153,6 @@ class View {
       return;
     }
     if (session !== this.id || !this.running) return;
-    this.capture.width = Math.min(WIDTH, this.video.videoWidth);
-    this.capture.height = Math.round((this.capture.width * this.video.videoHeight) / this.video.videoWidth);
     this.setState("running");
     this.sendFrame(session);
   }
@@ -179,8 +178,10 @@ class View {
   }
 
   fail(code, text) {
+    const session = this.running && !this.fromBrowser && this.id;
     this.release();
     this.setState("error", code, text);
+    if (session) this.say({ kind: "stop", view: session }); // it may still hold the kernel's camera
   }
 
   lose() {
@@ -198,7 +199,8 @@ class View {
 
   checkSilence() {
     const silence = performance.now() - this.heard;
-    const waiting = this.running && (this.inFlight || !this.fromBrowser);
+    const opening = this.opening && this.root.dataset.state === "starting";
+    const waiting = this.running && (this.fromBrowser ? this.inFlight : !opening);
     if (!waiting || silence < BUSY) return;
     const limit = this.model.get("give_up_seconds");
     if (silence > limit * 1000)
@@ -217,7 +219,9 @@ class View {
       return;
     }
     this.sentTime = this.video.currentTime;
-    const { width, height } = this.capture;
+    const width = Math.min(WIDTH, this.video.videoWidth);
+    const height = Math.round((width * this.video.videoHeight) / this.video.videoWidth);
+    Object.assign(this.capture, { width, height }); // anew, for a telephone may be turned
     const captured = performance.now();
     this.capture.getContext("2d").drawImage(this.video, 0, 0, width, height);
     // toDataURL, because toBlob waits some 20 ms for the browser to be idle
@@ -246,6 +250,7 @@ class View {
     else if (message.kind === "end") this.finish(message.text);
     else if (message.kind === "error") this.fail("source", message.text);
     else if (message.kind === "frame") this.showFrame(message);
+    else if (message.kind === "waiting") this.opening = true;
     else if (this.inFlight && message.id === this.inFlight.id) {
       if (message.kind === "no_buffer") {
         this.useBuffers = false; // some front ends lose them on the way up

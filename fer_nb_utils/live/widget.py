@@ -2,8 +2,8 @@
 
 The widget's messages. Up: {kind: "frame", id, width, height} with a JPEG as buffer (or as base64 in "data"), "start"
 and "stop" of a source on the kernel's side, "shown" for each of its frames. Down, in answer to a frame: {kind: "faces",
-id, faces} or "no_buffer"; from a kernel's source: "frame" with a JPEG and faces, "end"; and "stop" and "error". Each
-carries the id of one view's session, from Start to Stop; "stop" without one goes to all.
+id, faces} or "no_buffer"; from a kernel's source: "frame" with a JPEG and faces, "waiting" until there is one, "end";
+and "stop" and "error". Each carries the id of one view's session, from Start to Stop; "stop" without one goes to all.
 """
 
 import base64
@@ -38,8 +38,9 @@ CASCADES = {
 QUALITY = 75  # of the JPEGs sent to the browser, of 100
 WIDTH = 640  # pixels, at most
 THREAD = "live camera"
-PATIENCE = 0.5  # seconds to wait until a frame has been shown
-RELEASE = 2.0  # seconds to wait until a camera or file has been given back
+LATE = 0.5  # seconds after which a frame is shown although it is late, so that a slow machine shows something
+SIGN_OF_LIFE = 1.0  # seconds between two messages of a source that waits
+RELEASE = 3.0  # seconds to wait until a camera or file has been given back
 
 
 class CameraView(anywidget.AnyWidget):
@@ -85,11 +86,13 @@ class CameraView(anywidget.AnyWidget):
             if content["kind"] == "frame":
                 self._answer(view, content, buffers)
             elif content["kind"] == "start":
-                self._stop_player(view)
                 self.pipeline.reset()
+                self.tell("waiting", view)  # a camera may take long to open
                 self._players[view] = _Player(self, view)
+                self._players[view].start()
             elif content["kind"] == "stop":
                 self._stop_player(view)
+                self.pipeline.reset()
             elif content["kind"] == "shown" and view in self._players:
                 self._players[view].shown.set()
         except KeyboardInterrupt:  # meant for a cell; the view waits for its answer
@@ -106,29 +109,29 @@ class CameraView(anywidget.AnyWidget):
         self.tell("faces", view, id=content["id"], **self.label(image))
 
     def _stop_player(self, view: str) -> None:
-        if view in self._players:
-            self._players.pop(view).stop()
+        player = self._players.pop(view, None)
+        if player:
+            player.stop()
 
 
-class _Player:
+class _Player(threading.Thread):
     """Plays a source of the kernel's machine to one view, until it ends, is stopped, or the view falls silent.
 
     In a thread, because tasks do not outlive the cell that starts them.
     """
 
     def __init__(self, widget: CameraView, view: str):
+        super().__init__(name=THREAD, daemon=True)
         self.widget, self.view = widget, view
         self.shown, self.stopped = threading.Event(), threading.Event()
-        self.thread = threading.Thread(target=self._run, name=THREAD, daemon=True)
-        self.thread.start()
 
     def stop(self) -> None:
         """End the thread, and wait for it: a camera still in use could not be opened by the next player."""
         self.stopped.set()
         self.shown.set()
-        self.thread.join(RELEASE)
+        self.join(RELEASE)
 
-    def _run(self) -> None:
+    def run(self) -> None:
         kind = "end"
         try:
             with open_source(self.widget.source) as source:
@@ -141,22 +144,28 @@ class _Player:
             self.widget.tell(kind, self.view, text=text)
 
     def _play(self, source: Source) -> None:
-        """Send each frame when it is due and the last was shown (or not, within PATIENCE); drop those that are late."""
-        start = answered = time.monotonic()
+        """Send each frame when it is due and the one before was shown; drop those that are late."""
+        start = sent = time.monotonic()
         for frame in source:
-            early = frame.seconds - (time.monotonic() - start)
-            if self.stopped.wait(max(early, 0)):
-                return
-            if time.monotonic() - answered > self.widget.give_up_seconds:
-                raise UserError(f"The page has shown nothing for {self.widget.give_up_seconds:g} s; press Start again.")
-            if source.is_film and early < -1 / source.rate:
+            while (early := frame.seconds - (time.monotonic() - start)) > 0:
+                if self.stopped.wait(min(early, SIGN_OF_LIFE)):
+                    return
+                if early > SIGN_OF_LIFE:
+                    self.widget.tell("waiting", self.view)
+            if source.is_film and early < -1 / source.rate and time.monotonic() - sent < LATE:
                 continue
             if not source.is_film:
                 self.widget.pipeline.reset()
+            self.shown.clear()
+            if self.stopped.is_set():  # asked after clear, which may have undone stop's set
+                return
             self._send(frame.image)
-            if self.shown.wait(PATIENCE):
-                answered = time.monotonic()
-                self.shown.clear()
+            sent = time.monotonic()
+            if not self.shown.wait(self.widget.give_up_seconds):
+                raise UserError(
+                    f"The page has not answered for {self.widget.give_up_seconds:g} s: it was closed, or a cell kept "
+                    "the kernel busy; press Start again."
+                )
 
     def _send(self, image: np.ndarray) -> None:
         taken = time.monotonic()

@@ -1,10 +1,14 @@
 """A window of the desktop that shows frames."""
 
+import time
 import tkinter
 
+import cv2
 import numpy as np
 
 from ..errors import UserError
+
+SHARE = 0.9  # of the screen's width and height that a picture may take
 
 
 class Window:
@@ -32,10 +36,21 @@ class Window:
     def show(self, image: np.ndarray) -> None:
         """Show a picture, uint8 (height, width, 3) BGR, and notice keys and clicks; `is_open` tells afterwards."""
         height, width, _ = image.shape
+        scale = SHARE * min(self.root.winfo_screenwidth() / width, self.root.winfo_screenheight() / height)
+        if scale < 1:
+            image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            height, width, _ = image.shape
         picture = b"P6 %d %d 255 " % (width, height) + image[:, :, ::-1].tobytes()
         self.photo = tkinter.PhotoImage(data=picture, format="PPM")  # tkinter keeps no reference of its own
         self.label.configure(image=self.photo)
         self.root.update()
+
+    def wait(self, seconds: float = float("inf")) -> None:
+        """Keep the picture for so many seconds, or until the window is closed."""
+        end = time.perf_counter() + seconds
+        while self.is_open and (left := end - time.perf_counter()) > 0:
+            time.sleep(min(left, 0.02))
+            self.root.update()
 
     def _leave(self, _event: object = None) -> None:
         self.is_open = False
