@@ -306,7 +306,7 @@ def show_results(runs):
 
 
 reference = reference_runs()
-names = ("resnet18_scratch_48px", "resnet18_fc_64px", "resnet18_layer4_64px_cached", "resnet18_all_64px")
+names = ("resnet18_scratch_48px", "resnet18_fc_64px", "resnet18_layer4_64px", "resnet18_all_64px")
 show_results({name: reference[name] for name in names})
 
 # %% [markdown]
@@ -317,8 +317,8 @@ show_results({name: reference[name] for name in names})
 # %%
 figure = figures.freezing_comparison(
     reference["resnet18_fc_64px"].history,
-    reference["resnet18_layer4_64px_cached"].history,
-    note=reference["resnet18_layer4_64px_cached"].protocol,
+    reference["resnet18_layer4_64px"].history,
+    note=reference["resnet18_layer4_64px"].protocol,
 )
 work.reference.save_figure(figure, "freezing_resnet18")
 plt.show()
@@ -327,13 +327,13 @@ plt.show()
 # ## What caching trades away
 #
 # With cached features, each epoch shows an image as one of the same four stored copies, not as a fresh one, so the
-# network learns them by heart sooner. Here is `layer4` + `fc` trained both ways, for 20 epochs on a fifth of
-# FER-2013's training images, all else being equal. Training accuracy shows the learning by heart, the other columns
-# what it costs; with 7,178 test images a difference below one and a half points may be chance. To measure the time
-# saved: `python tests/benchmarks/benchmark.py caching`.
+# network learns them by heart sooner. Here is `layer4` + `fc` trained both ways for 20 epochs on FER-2013, all else
+# being equal. Training accuracy shows the learning by heart, the other columns what it costs; with 7,178 test images a
+# difference below one and a half points may be chance. To measure the time saved:
+# `python tests/benchmarks/benchmark.py caching`.
 
 # %%
-show_results({name: reference[f"resnet18_layer4_fifth_{name}"] for name in ("cached", "fresh")})
+show_results({name: reference[f"resnet18_layer4_64px{name}"] for name in ("_cached", "")})
 
 # %% [markdown]
 # ## What to take along

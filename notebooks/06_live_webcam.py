@@ -99,8 +99,9 @@ show_table(
 #
 # Run the cell, choose a source, press **Start**. *This browser's camera* works wherever the browser shows JupyterLab by
 # https or on localhost, even if Python runs on another machine; in VS Code's notebooks take *camera 0 of the kernel's
-# machine*. The box shows the label, the bars all seven probabilities. **Stop**, running the cell again, or closing
-# the notebook gives the camera back. For a film, write `LiveCamera(networks, source="film.mp4")`.
+# machine* (there, the picture waits while a cell runs). The box shows the label, the bars all seven probabilities.
+# **Stop**, running the cell again, or closing the notebook gives the camera back. For a film, write
+# `LiveCamera(networks, source="film.mp4")`.
 #
 # ![The camera cell at work](../figures/live_camera.png)
 
@@ -193,15 +194,18 @@ if source == "demo":
 
 
 # %% tags=["nbval-ignore-output"]
-def annotated(source):
+def annotated(source, most=12):
     pictures = {}
     with open_source(source) as frames:
-        every = round(frames.rate)
-        for frame in islice(frames, every // 2, 12 * every, every):
+        for frame in frames:
+            if frame.seconds < len(pictures) + 0.5 and frames.is_film:  # one a second
+                continue
             pipeline.reset()
             faces = pipeline(frame.image, frame.seconds).faces
             there = [what for start, end, what in shown_by_clip if start <= frame.seconds < end]
-            pictures[": ".join([f"{frame.seconds:.1f} s", *there])] = annotate(frame.image, faces)
+            pictures[": ".join([frame.file or f"{frame.seconds:.1f} s", *there])] = annotate(frame.image, faces)
+            if len(pictures) == most:
+                break
     return pictures
 
 

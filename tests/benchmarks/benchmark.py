@@ -2,7 +2,6 @@
 
 python tests/benchmarks/benchmark.py throughput   training loop against bare steps on random tensors (aim: 0.9 or more)
 python tests/benchmarks/benchmark.py caching      cached features against a plain loop (aim: layer4 2x, fc 5x)
-python tests/benchmarks/benchmark.py accuracy     what caching costs in accuracy, on a fifth of the train images
 python tests/benchmarks/benchmark.py memory       peak memory of a ResNet18 run at 64 px (aim: 2.5 GB or less)
 python tests/benchmarks/benchmark.py series       the whole series on the sample (aim: 5 minutes or less)
 python tests/benchmarks/benchmark.py live         the live pipeline (aim: median 25 ms a frame, p95 40 ms)
@@ -18,7 +17,6 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -30,7 +28,6 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
-from fer_nb_utils import experiment
 from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.data import Dataset, load, split_validation
 from fer_nb_utils.device import autocast, best_precision
@@ -148,26 +145,6 @@ def _write_images(train: Dataset, folder: Path) -> None:
         path = folder / CLASSES[label] / f"{number}.jpg"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(image).save(path, quality=95)
-
-
-@main.command()
-@click.option("--data", help="FER-2013; default: FER2013_PATH, else the sample.")
-@click.option("--weights", required=True, help="File of initial weights, or imagenet.")
-@click.option("--weights-label", default="", help="What tables call them.")
-@click.argument("folder", type=click.Path(path_type=Path))
-def accuracy(data: str | None, weights: str, weights_label: str, folder: Path) -> None:
-    """Train layer4 and fc on a fifth of the train images with cached and with fresh views; runs go to FOLDER."""
-    whole = load(data)
-    keep = (whole.usage != "Training") | (np.random.default_rng(0).random(len(whole)) < 0.2)
-    fifth = replace(
-        whole.subset(keep),
-        name=f"a fifth of {whole.name}'s train images",
-        fingerprint=f"{whole.fingerprint}, 0.2 of train, seed 0",
-    )
-    for name, views in {"cached": 4, "fresh": 0}.items():
-        config = TrainConfig(weights=weights, weights_label=weights_label, cached_views=views)
-        done = experiment.run(config, fifth, folder / f"resnet18_layer4_fifth_{name}", "cpu")
-        print(f"{name}: accuracy {done.metrics['full']['accuracy']:.3f}")
 
 
 @main.command()
