@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from importlib.util import find_spec
 
 import cv2
+import jupytext
 import numpy as np
 import pytest
 from browser import astronaut_frame, chromium, jupyterlab, launch, opened, write_fake_camera
@@ -14,6 +15,7 @@ from PIL import Image
 from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.live.smoothing import overlap
 from fer_nb_utils.live.widget import FOLDER
+from fer_nb_utils.runner import NOTEBOOKS
 
 pytestmark = [
     pytest.mark.skipif(not chromium(), reason="there is no Chromium; on Debian: apt-get install chromium"),
@@ -144,6 +146,14 @@ def test_a_face_is_framed_labelled_and_measured_and_stop_releases_the_camera(not
         lab.start()
         lab.wait(RUNNING)
         assert lab.tracks() == ["ended", "live"]
+
+
+def test_notebook_06_runs_and_labels_a_face(notebook):
+    cells = jupytext.read(NOTEBOOKS / "06_live_webcam.py").cells
+    with notebook(*(cell.source for cell in cells if cell.cell_type == "code")) as lab:
+        lab.run_all()
+        lab.start()
+        lab.wait(RUNNING)
 
 
 def test_another_source_releases_the_camera_and_goes_on(notebook):
@@ -309,7 +319,7 @@ def test_the_last_picture_of_a_source_stays_with_its_faces(above, notebook, tmp_
         lab.run_all()
         lab.start()
         lab.wait("live.dataset.state == 'stopped'")
-        assert lab.data()["faces"] == "1" and "face.png is over" in lab.status()
+        assert lab.data()["faces"] == "1" and "End of face.png" in lab.status()
         assert lab.js("return live.querySelector('img').naturalWidth") == 640
         around, shown_width = drawn(lab)
         face = np.multiply([x, y + above, width, height], shown_width / 640)

@@ -196,7 +196,7 @@ def test_a_source_that_ends_says_so(front, photo, tmp_path):
     front.start(tmp_path / "face.png")
     assert len(front.answer("frame")["faces"]) == 1
     front.send(kind="shown")
-    assert "face.png is over" in front.answer("end")["text"]
+    assert "End of face.png" in front.answer("end")["text"]
 
 
 def test_stop_reaches_all_views(front):

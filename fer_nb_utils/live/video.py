@@ -49,7 +49,7 @@ def video_writer(path: str | Path, rate: float) -> Iterator[Callable[[np.ndarray
         yield write
         if writer is not None:
             writer.release()
-            if cv2.VideoCapture(temporary).get(cv2.CAP_PROP_FRAME_COUNT) != written:  # OpenCV does not tell
+            if cv2.VideoCapture(temporary).get(cv2.CAP_PROP_FRAME_COUNT) < written:  # OpenCV does not tell
                 raise UserError(f"The video {path} could not be written whole; is the disk full?")
 
 

@@ -136,7 +136,7 @@ class _Player(threading.Thread):
         try:
             with open_source(self.widget.source) as source:
                 self._play(source)
-                text = " ".join(source.problems) or f"The {source.name} is over."
+                text = " ".join(source.problems) or f"End of {source.name}."
         except Exception as error:  # a thread shows nothing by itself
             kind, text = "error", _text(error)
         if not self.stopped.is_set():
