@@ -310,9 +310,8 @@ names = ("resnet18_scratch_48px", "resnet18_fc_64px", "resnet18_layer4_64px", "r
 show_results({name: reference[name] for name in names})
 
 # %% [markdown]
-# The paper's pattern is there: `fc` alone stays below 50 %, `layer4` and `fc` learn nearly all training images by
-# heart.
-# But look at *test*: most of that gain in training does not carry over. All layers, trained together, do better still.
+# The paper's pattern is there: `fc` alone stays below 50 %, and `layer4` adds some thirty points of training accuracy.
+# But look at *test*: half of that gain does not carry over. All layers, trained together, do better still.
 
 # %%
 figure = figures.freezing_comparison(
