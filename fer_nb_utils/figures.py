@@ -231,7 +231,7 @@ def freezing_comparison(fc: pd.DataFrame, layer4: pd.DataFrame, note: str = "") 
         axis.annotate(f"{name}\n{last:.1%}", (1, last), xytext=(5, 0), va="center", **text)
         box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
         hint = f"paper, {name}: {final:.1%} in training"
-        axis.annotate(hint, (0, final), xytext=(5, 4), fontsize=8, bbox=box, **text)
+        axis.annotate(hint, (1, final), xytext=(-5, -4), fontsize=8, ha="right", va="top", bbox=box, zorder=1, **text)
     axis.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1))
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.margins(x=0.04)

@@ -68,6 +68,7 @@ from fer_nb_utils.data import load, split_validation
 from fer_nb_utils.models import build_model, frozen_stages, train_mode
 from fer_nb_utils.notebook import Workspace, check_parameters, show_table
 from fer_nb_utils.reference import reference_runs
+from fer_nb_utils.runs import common_protocol
 from fer_nb_utils.training import TrainConfig
 from fer_nb_utils.transforms import Augment, Preprocess, batches
 
@@ -226,7 +227,8 @@ layer4_run = run if same else experiment.run(layer4, dataset, work.run_folder("r
 assert layer4_run.history["train_accuracy"].max() > fc_run.history["train_accuracy"].max()
 
 # %% tags=["nbval-ignore-output"]
-figure = figures.freezing_comparison(fc_run.history, layer4_run.history, note=layer4_run.protocol)
+protocol = common_protocol({"fc": fc_run, "layer4 + fc": layer4_run})
+figure = figures.freezing_comparison(fc_run.history, layer4_run.history, note=protocol)
 work.save_figure(figure, "freezing_resnet18")
 plt.show()
 
@@ -314,11 +316,9 @@ show_results({name: reference[name] for name in names})
 # But look at *test*: half of that gain does not carry over. All layers, trained together, do better still.
 
 # %%
-figure = figures.freezing_comparison(
-    reference["resnet18_fc_64px"].history,
-    reference["resnet18_layer4_64px"].history,
-    note=reference["resnet18_layer4_64px"].protocol,
-)
+fc_real, layer4_real = reference["resnet18_fc_64px"], reference["resnet18_layer4_64px"]
+protocol = common_protocol({"fc": fc_real, "layer4 + fc": layer4_real})
+figure = figures.freezing_comparison(fc_real.history, layer4_real.history, note=protocol)
 work.reference.save_figure(figure, "freezing_resnet18")
 plt.show()
 
