@@ -332,7 +332,7 @@ plt.show()
 # `python tests/benchmarks/benchmark.py caching`.
 
 # %%
-show_results({name: reference[f"resnet18_layer4_64px{name}"] for name in ("_cached", "")})
+show_results({"cached": reference["resnet18_layer4_64px_cached"], "fresh": reference["resnet18_layer4_64px"]})
 
 # %% [markdown]
 # ## What to take along
