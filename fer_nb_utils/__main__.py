@@ -65,10 +65,12 @@ def run(
 
 
 def _run(profile_name: str, given: dict[str, str], only: tuple[str, ...], run_dir: Path | None, update: bool) -> None:
-    from . import data, report, runner
-    from .update import update as update_notebooks
+    from .data.dataset import load
+    from .paths import ROOT
+    from .series import execute, report
+    from .series.maintain import update as update_notebooks
 
-    profile = runner.load_profile(profile_name)
+    profile = execute.load_profile(profile_name)
     given = {
         name: _absolute(value) if name in ("data", "weights", "source") else value for name, value in given.items()
     }
@@ -76,13 +78,13 @@ def _run(profile_name: str, given: dict[str, str], only: tuple[str, ...], run_di
         given["data"] = _real_data(profile.name)
     if update and not run_dir:  # nothing left from before, however the package has changed
         run_dir = Path(tempfile.mkdtemp(prefix="fer_nb_update-"))
-    run_dir = (run_dir or runner.ROOT / "runs" / _folder_name(profile.name, given)).absolute()
-    jobs = runner.plan(profile, given, only, run_dir)
+    run_dir = (run_dir or ROOT / "runs" / _folder_name(profile.name, given)).absolute()
+    jobs = execute.plan(profile, given, only, run_dir)
     if "data" in given:
-        data.load(given["data"])  # what cannot be read is said once and now; the notebooks find it decoded
+        load(given["data"])  # what cannot be read is said once and now; the notebooks find it decoded
     click.echo(f"{profile.title}\nresults: {run_dir}")
     try:
-        failures = runner.run(profile, jobs, run_dir)
+        failures = execute.run(profile, jobs, run_dir)
     except KeyboardInterrupt:
         click.echo("\nStopped. The same command goes on from here.", err=True)
         sys.exit(130)
@@ -127,8 +129,8 @@ def repeat(config: Path, folder: Path, data: str | None, weights: str | None, de
     """Repeat the training run of CONFIG (a config.json) in FOLDER, and print its accuracies."""
     import json
 
-    from . import experiment
-    from .data import load
+    from .data.dataset import load
+    from .training import experiment
 
     try:
         settings = json.loads(config.read_text(encoding="utf-8"))
@@ -144,9 +146,9 @@ def repeat(config: Path, folder: Path, data: str | None, weights: str | None, de
 @click.option("--checkpoint", metavar="NAME", help="Also embed the weights of the last folder under this name.")
 def publish(folders: tuple[Path, ...], checkpoint: str | None) -> None:
     """For maintainers: make finished runs the committed reference results."""
-    from .publish import publish_checkpoint, publish_run, write_results
-    from .runner import ROOT
-    from .runs import Run
+    from .paths import ROOT
+    from .results.run_folder import Run
+    from .series.maintain import publish_checkpoint, publish_run, write_results
 
     runs = [Run.load(folder) for folder in folders]
     for run in runs:
@@ -180,11 +182,11 @@ def live(table: Path | None, checkpoint: str | None, cascade: str | None, device
     """
     import signal
 
-    from .device import choose_device
     from .files import atomic_path, check_writable
     from .live.detector import DEFAULT
     from .live.realtime import realtime_prediction, summary
-    from .networks import EMBEDDED, load_network
+    from .networks.device import choose_device
+    from .networks.load import EMBEDDED, load_network
 
     for name in ("SIGTERM", "SIGHUP"):  # as Ctrl-C: what was seen so far is kept; Windows has no SIGHUP
         number = getattr(signal, name, None)
@@ -216,8 +218,8 @@ def data_group() -> None:
 @click.argument("path")
 def check(path: str) -> None:
     """Print counts, audit, and whether PATH is FER-2013 as published."""
-    from .audit import data_report
-    from .data import load
+    from .data.audit import data_report
+    from .data.dataset import load
 
     click.echo(data_report(load(path)))
 
@@ -225,7 +227,7 @@ def check(path: str) -> None:
 @data_group.command()
 def download() -> None:
     """Fetch FER-2013 from Kaggle (needs a free account there)."""
-    from .download import download as fetch
+    from .data.download import download as fetch
 
     folder = fetch()
     click.echo(f'FER-2013 is in {folder}\nUse it: python -m fer_nb_utils run --profile laptop --data "{folder}"')

@@ -51,11 +51,13 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
-from fer_nb_utils import figures, widgets
-from fer_nb_utils.audit import audit_index, index, load_index
-from fer_nb_utils.data import PUBLISHED, count_images, load, split_validation
-from fer_nb_utils.notebook import Workspace, check_parameters, show_table
-from fer_nb_utils.reference import PAPER_COUNTS
+from fer_nb_utils.data.audit import audit_index, index, load_index
+from fer_nb_utils.data.dataset import PUBLISHED, count_images, load, split_validation
+from fer_nb_utils.figures.data import class_counts, face_grid, mean_faces, pixel_statistics
+from fer_nb_utils.results.paper import PAPER_COUNTS
+from fer_nb_utils.series import widgets
+from fer_nb_utils.series.show import show_table
+from fer_nb_utils.series.workspace import Workspace, check_parameters
 
 check_parameters()
 work = Workspace(run_dir)
@@ -96,7 +98,7 @@ show_table(table.head(3), note=dataset.name)
 # %%
 counts = dataset.counts()
 work.save_table(counts, "data_class_counts", note=dataset.name)
-figure = figures.class_counts(counts, note=dataset.name)
+figure = class_counts(counts, note=dataset.name)
 work.save_figure(figure, "data_class_counts")
 plt.show()
 
@@ -109,7 +111,7 @@ plt.show()
 
 # %%
 if dataset.name != "FER-2013":
-    figure = figures.face_grid(dataset, note=dataset.name)
+    figure = face_grid(dataset, note=dataset.name)
     work.save_figure(figure, "data_faces")
     plt.show()
 
@@ -119,7 +121,7 @@ if dataset.name != "FER-2013":
 # images are few, as for *disgust*, single faces still show through.
 
 # %%
-figure = figures.mean_faces(dataset, note=dataset.name)
+figure = mean_faces(dataset, note=dataset.name)
 work.save_figure(figure, "data_mean_faces")
 plt.show()
 
@@ -139,7 +141,7 @@ widgets.browse_faces(dataset)
 # through all of them is the median of all images.
 
 # %%
-figure = figures.pixel_statistics(table, note=dataset.name)
+figure = pixel_statistics(table, note=dataset.name)
 work.save_figure(figure, "data_pixel_statistics")
 plt.show()
 
@@ -340,7 +342,7 @@ note = "FER-2013, from the committed index"
 if real is not None:
     real_counts = count_images(real["label"], real["usage"])
     work.reference.save_table(real_counts, "data_class_counts", note=note)
-    figure = figures.class_counts(real_counts, note=note)
+    figure = class_counts(real_counts, note=note)
     work.reference.save_figure(figure, "data_class_counts")
     plt.show()
 
@@ -353,7 +355,7 @@ if real is not None:
 
 # %%
 if real is not None:
-    figure = figures.pixel_statistics(real, note=note)
+    figure = pixel_statistics(real, note=note)
     work.reference.save_figure(figure, "data_pixel_statistics")
     plt.show()
 

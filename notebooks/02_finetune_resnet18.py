@@ -52,7 +52,6 @@ cached_views = 0  # copies of each image whose frozen features are kept; 0: a fr
 
 # %%
 from dataclasses import replace
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -60,17 +59,22 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 
-import fer_nb_utils
-from fer_nb_utils import experiment, figures, widgets
-from fer_nb_utils.architecture import draw_architecture
-from fer_nb_utils.cost import count_parameters
-from fer_nb_utils.data import load, split_validation
-from fer_nb_utils.models import build_model, frozen_stages, train_mode
-from fer_nb_utils.notebook import Workspace, check_parameters, show_table
-from fer_nb_utils.reference import reference_runs
-from fer_nb_utils.runs import common_protocol
-from fer_nb_utils.training import TrainConfig
-from fer_nb_utils.transforms import Augment, Preprocess, batches
+from fer_nb_utils.data.dataset import load, split_validation
+from fer_nb_utils.figures.architecture import draw_architecture
+from fer_nb_utils.figures.data import augmented_faces
+from fer_nb_utils.figures.results import confusion_matrices
+from fer_nb_utils.figures.training import freezing_comparison, training_curves
+from fer_nb_utils.networks.cost import count_parameters
+from fer_nb_utils.networks.load import CHECKPOINTS
+from fer_nb_utils.networks.resnets import build_model, frozen_stages, train_mode
+from fer_nb_utils.networks.transforms import Augment, Preprocess, batches
+from fer_nb_utils.results.comparison import common_protocol
+from fer_nb_utils.results.reference_runs import reference_runs
+from fer_nb_utils.series import widgets
+from fer_nb_utils.series.show import show_table
+from fer_nb_utils.series.workspace import Workspace, check_parameters
+from fer_nb_utils.training import experiment
+from fer_nb_utils.training.config import TrainConfig
 
 check_parameters()
 work = Workspace(run_dir)
@@ -140,7 +144,7 @@ for name in ("bn1.running_mean", "layer4.1.bn2.running_mean"):
 faces = torch.from_numpy(train.images[[np.flatnonzero(train.labels == label)[0] for label in range(7)]])
 generator = torch.Generator().manual_seed(seed)
 draws = torch.stack([Augment()(faces, 48, generator)[:, 0] for _ in range(6)], dim=1)
-figures.augmented_faces(faces.numpy() / 255, draws.numpy(), note=dataset.name)
+augmented_faces(faces.numpy() / 255, draws.numpy(), note=dataset.name)
 plt.show()
 
 # %% [markdown]
@@ -199,7 +203,7 @@ run = experiment.run(config, dataset, work.run_folder("resnet18"), device)
 assert run.history["train_loss"].iloc[-1] < run.history["train_loss"].iloc[0] or epochs == 1
 
 # %% tags=["nbval-ignore-output"]
-figure = figures.training_curves({"resnet18": run.history}, note=run.protocol)
+figure = training_curves({"resnet18": run.history}, note=run.protocol)
 work.save_figure(figure, "training_resnet18")
 plt.show()
 
@@ -215,8 +219,7 @@ plt.show()
 # parameter `weights`.
 
 # %%
-checkpoints = Path(fer_nb_utils.__file__).parent / "checkpoints"
-start = str(checkpoints) if dataset.synthetic else weights
+start = str(CHECKPOINTS) if dataset.synthetic else weights
 freezing = replace(config, weights=start, cached_views=4 if dataset.synthetic else cached_views)
 fc, layer4 = replace(freezing, trainable="fc"), replace(freezing, trainable="layer4")
 
@@ -228,7 +231,7 @@ assert layer4_run.history["train_accuracy"].max() > fc_run.history["train_accura
 
 # %% tags=["nbval-ignore-output"]
 protocol = common_protocol({"fc": fc_run, "layer4 + fc": layer4_run})
-figure = figures.freezing_comparison(fc_run.history, layer4_run.history, note=protocol)
+figure = freezing_comparison(fc_run.history, layer4_run.history, note=protocol)
 work.save_figure(figure, "freezing_resnet18")
 plt.show()
 
@@ -269,7 +272,7 @@ show_table(pd.DataFrame.from_dict(tested, orient="index").rename_axis(f"resnet18
 assert 0 < run.metrics["full"]["accuracy"] <= 1
 
 # %% tags=["nbval-ignore-output"]
-figure = figures.confusion_matrices({"resnet18": run.predictions}, note=run.protocol)
+figure = confusion_matrices({"resnet18": run.predictions}, note=run.protocol)
 work.save_figure(figure, "confusion_resnet18")
 plt.show()
 
@@ -320,7 +323,7 @@ show_results({name: reference[name] for name in names})
 # %%
 fc_real, layer4_real = reference["resnet18_fc_64px"], reference["resnet18_layer4_64px"]
 protocol = common_protocol({"fc": fc_real, "layer4 + fc": layer4_real})
-figure = figures.freezing_comparison(fc_real.history, layer4_real.history, note=protocol)
+figure = freezing_comparison(fc_real.history, layer4_real.history, note=protocol)
 work.reference.save_figure(figure, "freezing_resnet18")
 plt.show()
 

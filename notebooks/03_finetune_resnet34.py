@@ -50,14 +50,16 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
-from fer_nb_utils import experiment, figures
-from fer_nb_utils.architecture import draw_architecture
-from fer_nb_utils.cost import count_parameters, describe_stages, multiply_adds
-from fer_nb_utils.data import load
-from fer_nb_utils.models import build_model
-from fer_nb_utils.notebook import Workspace, check_parameters, show_table
-from fer_nb_utils.reference import reference_runs
-from fer_nb_utils.training import TrainConfig
+from fer_nb_utils.data.dataset import load
+from fer_nb_utils.figures.architecture import draw_architecture
+from fer_nb_utils.figures.training import training_curves
+from fer_nb_utils.networks.cost import count_parameters, describe_stages, multiply_adds
+from fer_nb_utils.networks.resnets import build_model
+from fer_nb_utils.results.reference_runs import reference_runs
+from fer_nb_utils.series.show import show_table
+from fer_nb_utils.series.workspace import Workspace, check_parameters
+from fer_nb_utils.training import experiment
+from fer_nb_utils.training.config import TrainConfig
 
 check_parameters()
 work = Workspace(run_dir)
@@ -134,7 +136,7 @@ assert run.history["train_loss"].iloc[-1] < run.history["train_loss"].iloc[0] or
 
 # %% tags=["nbval-ignore-output"]
 histories = {name: one.history for name, one in work.runs().items() if name in ("resnet18", "resnet34")}
-figure = figures.training_curves(histories, note=run.protocol)
+figure = training_curves(histories, note=run.protocol)
 work.save_figure(figure, "training_resnet34")
 plt.show()
 

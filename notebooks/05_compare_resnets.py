@@ -46,14 +46,19 @@ run_dir = "runs/default"
 import pandas as pd
 from IPython.display import Markdown, display
 
-from fer_nb_utils import evaluation, figures
-from fer_nb_utils.architecture import draw_architecture
-from fer_nb_utils.claims import check_claims, rules
-from fer_nb_utils.data import load
-from fer_nb_utils.models import MODELS, build_model
-from fer_nb_utils.notebook import Workspace, check_parameters, markdown, show_figure, show_table
-from fer_nb_utils.reference import PAPER_TABLE1, PAPER_TABLE2, reference_runs
-from fer_nb_utils.runs import common_protocol
+from fer_nb_utils.data.dataset import load
+from fer_nb_utils.figures.architecture import draw_architecture
+from fer_nb_utils.figures.results import accuracy_cost, accuracy_intervals, class_f1, confusion_matrices, roc_curves
+from fer_nb_utils.figures.training import training_curves
+from fer_nb_utils.networks.resnets import MODELS, build_model
+from fer_nb_utils.results import comparison, measures
+from fer_nb_utils.results.claims import check_claims, rules
+from fer_nb_utils.results.comparison import common_protocol
+from fer_nb_utils.results.paper import PAPER_TABLE1, PAPER_TABLE2
+from fer_nb_utils.results.reference_runs import reference_runs
+from fer_nb_utils.series.show import show_figure, show_table
+from fer_nb_utils.series.tables import markdown
+from fer_nb_utils.series.workspace import Workspace, check_parameters
 
 check_parameters()
 work = Workspace(run_dir)
@@ -118,7 +123,7 @@ if networks:
 # %% tags=["nbval-ignore-output"]
 def show_training(runs, place, name="fig2_training"):
     histories = {run_name: run.history for run_name, run in runs.items()}
-    figure = figures.training_curves(histories, note=common_protocol(runs))
+    figure = training_curves(histories, note=common_protocol(runs))
     place.save_figure(figure, name)
     show_figure(figure)
 
@@ -136,14 +141,14 @@ if networks:
 
 # %% tags=["nbval-ignore-output"]
 def beside_paper(ours, paper):
-    compared = evaluation.compare_with_paper(ours, paper.loc[paper.index.isin(ours.index)])
+    compared = comparison.compare_with_paper(ours, paper.loc[paper.index.isin(ours.index)])
     compared = compared[["ours", "paper", "difference"]].rename_axis(columns="from")
     rows = {name: part.droplevel(0).T for name, part in compared.groupby(level=0, sort=False)}
     return pd.concat(rows, names=paper.index.names).astype({"support": int})
 
 
 def show_table1(runs, place):
-    ours = evaluation.table1({name: run.predictions for name, run in runs.items()})
+    ours = measures.table1({name: run.predictions for name, run in runs.items()})
     table = beside_paper(ours, PAPER_TABLE1)
     place.save_table(table, "table1", note=common_protocol(runs))
     show_table(table, note=f"Ours: full test set. {common_protocol(runs)}")
@@ -167,7 +172,7 @@ def show_test_sets(runs, place, suffix=""):
         for name, run in runs.items():
             measured = run.metrics[test_set]
             low, high = measured["intervals"]["accuracy"]
-            rows[test_set, name] = {key: measured[key] for key in evaluation.MEASURES} | {"low": low, "high": high}
+            rows[test_set, name] = {key: measured[key] for key in measures.MEASURES} | {"low": low, "high": high}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(["test set", "run"])
     place.save_table(table, f"table1_test_sets{suffix}", note=common_protocol(runs))
     show_table(table, note=f"low, high: 95 % interval of the accuracy. {common_protocol(runs)}")
@@ -185,7 +190,7 @@ if networks:
 def show_intervals(runs, place, suffix=""):
     metrics = {name: run.metrics for name, run in runs.items()}
     selected = [name for name, run in runs.items() if run.config["validation"] == "PublicTest"]
-    figure = figures.accuracy_intervals(metrics, common_protocol(runs), selected)
+    figure = accuracy_intervals(metrics, common_protocol(runs), selected)
     place.save_figure(figure, f"accuracy_intervals{suffix}")
     show_figure(figure)
 
@@ -201,12 +206,12 @@ if networks:
 
 # %% tags=["nbval-ignore-output"]
 def show_table2(runs, place):
-    ours = evaluation.table2({name: run.predictions for name, run in runs.items()})
+    ours = measures.table2({name: run.predictions for name, run in runs.items()})
     table = beside_paper(ours, PAPER_TABLE2)
     note = f"Ours: mean over {', '.join(runs)}, full test set. {common_protocol(runs)}"
     place.save_table(table, "table2", note=note)
     show_table(table, note=note)
-    figure = figures.class_f1(ours, note=note)
+    figure = class_f1(ours, note=note)
     place.save_figure(figure, "f1_expressions")
     show_figure(figure)
 
@@ -224,7 +229,7 @@ if networks:
 # %% tags=["nbval-ignore-output"]
 def show_mistakes(runs, place, suffix=""):
     predictions = {name: run.predictions for name, run in runs.items()}
-    for draw, name in ((figures.confusion_matrices, "confusion_matrices"), (figures.roc_curves, "roc_curves")):
+    for draw, name in ((confusion_matrices, "confusion_matrices"), (roc_curves, "roc_curves")):
         figure = draw(predictions, note=common_protocol(runs))
         place.save_figure(figure, name + suffix)
         show_figure(figure)
@@ -244,7 +249,7 @@ if networks:
 
 # %% tags=["nbval-ignore-output"]
 def show_significance(runs, place, suffix=""):
-    table = evaluation.compare_models({name: run.predictions for name, run in runs.items()})
+    table = comparison.compare_models({name: run.predictions for name, run in runs.items()})
     place.save_table(table, f"significance{suffix}", note=common_protocol(runs))
     show_table(table, note=f"difference: in accuracy. {common_protocol(runs)}")
 
@@ -261,7 +266,7 @@ if len(networks) > 1:
 
 # %% tags=["nbval-ignore-output"]
 def show_cost(runs, place, suffix=""):
-    costs = evaluation.cost_table(runs)
+    costs = comparison.cost_table(runs)
     place.save_table(costs, f"costs{suffix}")
     devices = ", ".join(costs["device_name"].unique())
     protocol = ["model", "weights_label", "trainable", "image_size", "epochs_run", "device_name"]
@@ -274,7 +279,7 @@ if networks:
 
 # %% tags=["nbval-ignore-output"]
 def show_accuracy_against_cost(runs, place):
-    figure = figures.accuracy_cost(evaluation.cost_table(runs), note=common_protocol(runs))
+    figure = accuracy_cost(comparison.cost_table(runs), note=common_protocol(runs))
     place.save_figure(figure, "accuracy_cost")
     show_figure(figure)
 

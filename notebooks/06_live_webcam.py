@@ -53,8 +53,7 @@ import pandas as pd
 import torch
 
 from fer_nb_utils.classes import CLASS_COLORS, CLASSES
-from fer_nb_utils.evaluation import confusion, per_class
-from fer_nb_utils.live import demo, figures
+from fer_nb_utils.live import demo, plots
 from fer_nb_utils.live.detector import FaceDetector, face_crop
 from fer_nb_utils.live.overlay import annotate
 from fer_nb_utils.live.pipeline import Pipeline
@@ -63,9 +62,11 @@ from fer_nb_utils.live.smoothing import Smoother
 from fer_nb_utils.live.snapshots import Snapshots
 from fer_nb_utils.live.sources import open_source
 from fer_nb_utils.live.widget import LiveCamera
-from fer_nb_utils.networks import EMBEDDED, load_network
-from fer_nb_utils.notebook import Workspace, check_parameters, show_figure, show_table
-from fer_nb_utils.reference import reference_runs
+from fer_nb_utils.networks.load import EMBEDDED, load_network
+from fer_nb_utils.results.measures import confusion, per_class
+from fer_nb_utils.results.reference_runs import reference_runs
+from fer_nb_utils.series.show import show_figure, show_table
+from fer_nb_utils.series.workspace import Workspace, check_parameters
 
 check_parameters()
 work = Workspace(run_dir)
@@ -209,7 +210,7 @@ def annotated(source, most=12):
     return pictures
 
 
-show_figure(figures.frame_strip(annotated(source), note=note), photographs=True)
+show_figure(plots.frame_strip(annotated(source), note=note), photographs=True)
 
 # %% [markdown]
 # ## The probabilities over time
@@ -218,7 +219,7 @@ show_figure(figures.frame_strip(annotated(source), note=note), photographs=True)
 # follow, and where the network sticks to its opinion. The band below is the label that was shown.
 
 # %% tags=["nbval-ignore-output"]
-figure = figures.probabilities_over_time(table, shown_by_clip, note=note)
+figure = plots.probabilities_over_time(table, shown_by_clip, note=note)
 work.save_figure(figure, "live_probabilities")
 show_figure(figure)
 
@@ -266,7 +267,7 @@ assert changes["changes of the label"].is_monotonic_decreasing or (source, smoot
 times = stage_times(table)
 work.save_table(times, "live_milliseconds", note=note)
 show_table(times, decimals=1, note=f"Milliseconds a frame. {note}")
-show_figure(figures.stage_bars(table, note=note))
+show_figure(plots.stage_bars(table, note=note))
 
 # %% [markdown]
 # ## Fig. 5: a snapshot of each expression
@@ -275,14 +276,14 @@ show_figure(figures.stage_bars(table, note=note))
 # label; what it never said stays empty. Sure is not right: compare with what was drawn at that second.
 
 # %% tags=["nbval-ignore-output"]
-figure = figures.snapshot_grid(snapshots, note=note)
+figure = plots.snapshot_grid(snapshots, note=note)
 if source == "demo":  # people's faces are not written to the disk unasked
     work.save_figure(figure, "fig5_snapshots")
 show_figure(figure, photographs=True)
 
 # %% [markdown]
-# For your own session, above, write `show_figure(figures.snapshot_grid(camera.snapshots))` in a new cell. To keep that
-# picture, `figures.snapshot_grid(camera.snapshots).savefig("me.png")`; to forget it, clear that cell's
+# For your own session, above, write `show_figure(plots.snapshot_grid(camera.snapshots))` in a new cell. To keep that
+# picture, `plots.snapshot_grid(camera.snapshots).savefig("me.png")`; to forget it, clear that cell's
 # output and `camera.snapshots.clear()`.
 
 # %% [markdown]

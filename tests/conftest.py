@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fer_nb_utils.data import load
+from fer_nb_utils.data.dataset import load
 
 
 @pytest.fixture(scope="session", autouse=True)

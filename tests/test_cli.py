@@ -14,10 +14,12 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from fer_nb_utils import __version__, runner
+from fer_nb_utils import __version__
 from fer_nb_utils.__main__ import main
 from fer_nb_utils.errors import UserError
 from fer_nb_utils.live.sources import open_source
+from fer_nb_utils.paths import ROOT
+from fer_nb_utils.series import execute
 
 FER2013 = Path(__file__).parents[2] / "shared" / "data" / "fer2013.zip"
 
@@ -97,7 +99,7 @@ def calls(monkeypatch, tmp_path):
         made.update(profile=profile.name, given=given, only=only, run_dir=run_dir)
         raise UserError("planned")
 
-    monkeypatch.setattr(runner, "plan", plan)
+    monkeypatch.setattr(execute, "plan", plan)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "faces.zip").touch()
     return made
@@ -111,7 +113,7 @@ def run(*arguments):
 
 def test_defaults_are_the_sample_in_a_folder_of_its_own(calls):
     run()
-    assert calls == {"profile": "sample", "given": {}, "only": (), "run_dir": runner.ROOT / "runs" / "sample"}
+    assert calls == {"profile": "sample", "given": {}, "only": (), "run_dir": ROOT / "runs" / "sample"}
 
 
 def test_options_become_parameters_and_paths_count_from_here(calls, tmp_path):
@@ -130,8 +132,8 @@ def test_fer2013_path_serves_the_profiles_for_real_data_only(calls, tmp_path, mo
 
 
 def test_failed_notebooks_are_named_and_exit_1(monkeypatch, tmp_path):
-    monkeypatch.setattr(runner, "plan", lambda *_: [])
-    monkeypatch.setattr(runner, "run", lambda *_: ["02_finetune_resnet18, cell [3] (x): ValueError: bad"])
+    monkeypatch.setattr(execute, "plan", lambda *_: [])
+    monkeypatch.setattr(execute, "run", lambda *_: ["02_finetune_resnet18, cell [3] (x): ValueError: bad"])
     result = CliRunner().invoke(main, ["run", "--run-dir", str(tmp_path)])
     assert result.exit_code == 1 and "failed:  02_finetune_resnet18, cell [3] (x): ValueError: bad" in result.output
     assert (tmp_path / "index.html").exists()
@@ -141,8 +143,8 @@ def test_ctrl_c_ends_without_a_traceback(monkeypatch, tmp_path):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runner, "plan", lambda *_: [])
-    monkeypatch.setattr(runner, "run", interrupted)
+    monkeypatch.setattr(execute, "plan", lambda *_: [])
+    monkeypatch.setattr(execute, "run", interrupted)
     result = CliRunner().invoke(main, ["run", "--run-dir", str(tmp_path)])
     assert result.exit_code == 130 and "goes on from here" in result.output
 

@@ -9,8 +9,8 @@ import jupytext
 import nbformat
 import pytest
 
-from fer_nb_utils.parameters import FIRST_LINE, literals
-from fer_nb_utils.runner import NOTEBOOKS, ROOT
+from fer_nb_utils.series.execute import NOTEBOOKS, ROOT
+from fer_nb_utils.series.parameters import FIRST_LINE, literals
 
 NAMES = [
     "01_explore_fer2013",

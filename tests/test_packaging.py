@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from importlinter.cli import lint_imports
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -100,13 +101,17 @@ def test_package_data_is_found():
     import fer_nb_utils
 
     folder = Path(fer_nb_utils.__file__).parent
-    assert {path.stem for path in folder.glob("profiles/*.toml")} == {"sample", "laptop", "paper"}
-    assert (folder / "reference" / "fer2013_index.csv.gz").exists()
+    assert {path.stem for path in folder.glob("series/profiles/*.toml")} == {"sample", "laptop", "paper"}
+    assert (folder / "data" / "fer2013_index.csv.gz").exists()
 
 
 def test_the_readme_links_to_files_that_exist():
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", README):
         assert (ROOT / target).exists(), target
+
+
+def test_no_room_imports_from_a_floor_above():
+    assert lint_imports() == 0  # the contract stands in pyproject.toml
 
 
 @pytest.mark.parametrize("command", [["check"], ["format", "--check"]])

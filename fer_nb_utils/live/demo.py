@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from ..classes import CLASSES
-from ..face_drawing import Identity, View
-from ..synthetic import ACTION_UNITS, UNIT, draw_face
+from ..data.face_drawing import Identity, View
+from ..data.synthetic import ACTION_UNITS, UNIT, draw_face
 
 WIDTH, HEIGHT = 640, 480  # pixels of a frame
 PHOTOGRAPH_SECONDS = 4.0

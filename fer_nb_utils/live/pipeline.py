@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from ..errors import UserError
-from ..prediction import predict
-from ..transforms import Preprocess
+from ..networks.prediction import predict
+from ..networks.transforms import Preprocess
 from .detector import DEFAULT, FaceDetector, face_crop
 from .smoothing import Smoother
 

@@ -13,8 +13,8 @@ from torch import nn
 
 from ..classes import CLASSES
 from ..errors import UserError
+from ..networks.transforms import Preprocess
 from ..progress import progress_bar
-from ..transforms import Preprocess
 from .detector import DEFAULT
 from .overlay import annotate
 from .pipeline import STAGES, Face, FrameError, Pipeline

@@ -21,7 +21,7 @@ import traitlets
 
 from ..classes import CLASS_COLORS, CLASSES
 from ..errors import UserError
-from ..networks import EMBEDDED, load_network
+from ..networks.load import EMBEDDED, load_network
 from .detector import DEFAULT
 from .pipeline import FrameError, Pipeline, Result
 from .snapshots import Snapshots

@@ -29,14 +29,15 @@ from torch.utils.data import DataLoader
 from torchvision import datasets, transforms
 
 from fer_nb_utils.classes import CLASSES
-from fer_nb_utils.data import Dataset, load, split_validation
-from fer_nb_utils.device import autocast, best_precision
-from fer_nb_utils.features import AugmentedImages, CachedFeatures
+from fer_nb_utils.data.dataset import Dataset, load, split_validation
 from fer_nb_utils.live.realtime import realtime_prediction, stage_times
-from fer_nb_utils.models import build_model, split_at, train_mode
-from fer_nb_utils.networks import load_network
-from fer_nb_utils.training import TrainConfig, _Loop
-from fer_nb_utils.transforms import IMAGENET_MEAN, IMAGENET_STD, Augment, Preprocess
+from fer_nb_utils.networks.device import autocast, best_precision
+from fer_nb_utils.networks.load import load_network
+from fer_nb_utils.networks.resnets import build_model, split_at, train_mode
+from fer_nb_utils.networks.transforms import IMAGENET_MEAN, IMAGENET_STD, Augment, Preprocess
+from fer_nb_utils.training.config import TrainConfig
+from fer_nb_utils.training.features import AugmentedImages, CachedFeatures
+from fer_nb_utils.training.loop import _Loop
 
 CPU = torch.device("cpu")
 PRECISION = best_precision(CPU)

@@ -1,0 +1,278 @@
+"""Every form in which FER-2013 travels, decoded in memory: images or a CSV, plain, in a zip or in a tar."""
+
+import csv
+import hashlib
+import io
+import lzma
+import os
+import tarfile
+import warnings
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps
+from tqdm import tqdm
+
+from ..classes import CLASSES, USAGES
+from ..errors import DataError
+
+SIZE = 48
+SPLITS = {"train": "Training", "val": "PublicTest", "validation": "PublicTest", "test": "PrivateTest"}
+CSV_NAMES = ("fer2013.csv", "icml_face_data.csv", "train.csv", "test.csv")
+CSV_CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # label numbers 0 to 6
+CSV_REMEDY = "use fer2013.csv or icml_face_data.csv"
+JUNK = ("thumbs.db", "desktop.ini")
+ARCHIVE_ERRORS = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
+
+
+class Decoded(NamedTuple):
+    """A data set in canonical order: by usage, label, path.
+
+    images: uint8 (n,48,48); labels: int64 (n,); usage: str (n,);
+    paths: str (n,), below the data set's root, so alike for a zip and its unpacked folder;
+    converted: how many of the images were not grey 48x48.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    usage: np.ndarray
+    paths: np.ndarray
+    converted: int
+
+
+class Face(NamedTuple):
+    """One image file: its member name, its path below the data set's root, its usage and label."""
+
+    member: str
+    path: str
+    usage: str
+    label: int
+
+
+def read(path: Path, progress: bool) -> Decoded:
+    """Decode the data set at `path`; raises DataError, one sentence that names the file and the remedy."""
+    try:
+        with _members(path) as (sizes, open_member):
+            names = {name: _parts(name) for name in sizes}
+            names = {name: parts for name, parts in names.items() if not _is_junk(parts)}
+            faces = _find_faces(names, path)
+            if faces:
+                decoded = _read_faces(faces, open_member, path, progress)
+            else:
+                member = _find_csv(names, path)
+                where = path if path.name == member else path / member
+                with open_member(member) as stream:
+                    decoded = _read_csv(stream, where, sizes[member], progress)
+    except (*ARCHIVE_ERRORS, csv.Error, OSError) as error:
+        raise DataError(f"{path} cannot be read, perhaps cut short ({error}): download or copy it again") from error
+    _check_complete(decoded, path)
+    order = np.lexsort((decoded.paths, decoded.labels, [USAGES.index(usage) for usage in decoded.usage]))
+    return Decoded(*(array[order] for array in decoded[:4]), decoded.converted)
+
+
+def signature(path: Path) -> str:
+    """A hash that changes when the file, or a file of the folder, changes its name, size or time."""
+    stats = _walk(path) if path.is_dir() else {"": path.stat()}
+    lines = [f"{name}\t{stat.st_size}\t{stat.st_mtime_ns}" for name, stat in stats.items()]
+    return hashlib.sha256("\n".join([str(path.resolve()), *lines]).encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def _walk(folder: Path) -> dict[str, os.stat_result]:
+    """All files below `folder`, links followed: name relative to it -> stat."""
+    files = {}
+    for root, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = sorted(name for name in folders if not _is_junk((name,)))
+        for file in (Path(root, name) for name in sorted(names)):
+            if file.is_file():
+                files[file.relative_to(folder).as_posix()] = file.stat()
+    return files
+
+
+@contextmanager
+def _members(path: Path) -> Iterator[tuple[dict[str, int], Callable[[str], IO[bytes]]]]:
+    """The files of a folder, zip, tar or lone CSV, in stored order: {name: size}, and how to open one."""
+    if path.is_dir():
+        sizes = {name: stat.st_size for name, stat in _walk(path).items()}
+        yield sizes, lambda name: (path / name).open("rb")
+        return
+    with path.open("rb") as stream:
+        magic = stream.read(4)
+    if magic[:2] == b"PK":
+        with zipfile.ZipFile(path) as archive:
+            files = [item for item in archive.infolist() if not item.is_dir()]
+            yield {item.filename: item.file_size for item in files}, archive.open
+    elif magic[:2] == b"\x1f\x8b" or ".tar" in path.name.lower():
+        with tarfile.open(path) as archive:
+            files = {item.name: item for item in archive if item.isfile()}
+            sizes = {name: item.size for name, item in files.items()}
+            yield sizes, lambda name: archive.extractfile(files[name])
+    elif path.suffix.lower() == ".csv":
+        yield {path.name: path.stat().st_size}, lambda _: path.open("rb")
+    else:
+        raise DataError(f"{path} is neither a zip, a tar.gz nor a CSV (a web page?): download it again")
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    """Path components; some Windows tools write zip names with backslashes."""
+    return tuple(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))
+
+
+def _is_junk(parts: Iterable[str]) -> bool:
+    return any(part.startswith((".", "__MACOSX")) or part.lower() in JUNK for part in parts)
+
+
+# Folders of images
+
+
+def _find_faces(names: dict[str, tuple[str, ...]], path: Path) -> list[Face]:
+    """Files at <root>/<split>/<class>/..., where <root> is the shallowest folder that has splits."""
+    found: dict[tuple[str, ...], list[tuple[str, tuple[str, ...]]]] = {}
+    for name, parts in names.items():
+        depth = next((i for i, part in enumerate(parts[:-2]) if part.lower() in SPLITS), None)
+        if depth is not None:
+            found.setdefault(parts[:depth], []).append((name, parts[depth:]))
+    if not found:
+        return []
+    root, *others = sorted(found, key=lambda parts: (len(parts), parts))
+    if others and len(others[0]) == len(root):
+        one, two = "/".join(root), "/".join(others[0])
+        raise DataError(f"{path} holds several data sets ({one}, {two}): give the path of one of them")
+    return [_face(name, parts, path) for name, parts in found[root]]
+
+
+def _face(member: str, parts: tuple[str, ...], path: Path) -> Face:
+    split, folder = parts[0].lower(), parts[1].lower()
+    if folder not in CLASSES:
+        raise DataError(
+            f"{path / member} lies in the unknown class folder '{parts[1]}': rename or remove it, "
+            f"the classes are {', '.join(CLASSES)}"
+        )
+    usage = SPLITS[split]
+    if split == "test" and parts[-1].lower().startswith("publictest"):
+        usage = "PublicTest"
+    return Face(member, "/".join((split, folder, *parts[2:])), usage, CLASSES.index(folder))
+
+
+def _read_faces(faces: list[Face], open_member: Callable, path: Path, progress: bool) -> Decoded:
+    images = np.empty((len(faces), SIZE, SIZE), np.uint8)
+    converted = 0
+    for i, face in enumerate(_bar(progress, desc=path.name, iterable=faces, unit="image")):
+        with open_member(face.member) as stream:
+            data = stream.read()
+        try:
+            images[i], changed = _decode(data)
+        except Exception as error:  # Pillow raises many kinds: OSError, SyntaxError, struct.error, ...
+            raise DataError(f"{path / face.member} is no readable image: replace or remove it") from error
+        converted += changed
+    labels, paths = np.array([face.label for face in faces]), np.array([face.path for face in faces])
+    return Decoded(images, labels, np.array([face.usage for face in faces]), paths, converted)
+
+
+def _decode(data: bytes) -> tuple[np.ndarray, bool]:
+    """A grey 48x48 image as it is; any other upright, grey, its central square resized; was it the latter."""
+    with Image.open(io.BytesIO(data)) as image:
+        if image.mode == "L" and image.size == (SIZE, SIZE):
+            return np.asarray(image), False
+        if image.mode.startswith("I;16"):  # Pillow would clip 16 bits at 255
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        upright = ImageOps.exif_transpose(image).convert("L")
+        return np.asarray(ImageOps.fit(upright, (SIZE, SIZE), Image.Resampling.LANCZOS)), True
+
+
+# CSV
+
+
+def _find_csv(names: dict[str, tuple[str, ...]], path: Path) -> str:
+    rank = {name: i for i, name in enumerate(CSV_NAMES)}
+    found = [(rank.get(parts[-1].lower(), 9), len(parts), name) for name, parts in names.items()]
+    found = sorted(item for item in found if item[2].lower().endswith(".csv"))
+    if found:
+        return found[0][2]
+    archives = [name for name in names if name.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz"))]
+    remedy = f"give the path of {archives[0]}" if archives else "give the folder or archive that has them"
+    raise DataError(f"{path} holds no images in train/<class> and test/<class>, and no fer2013.csv: {remedy}")
+
+
+def _read_csv(stream: IO[bytes], where: Path, size: int, progress: bool) -> Decoded:
+    images, labels, usages = [], [], []
+    with _bar(progress, desc=where.name, total=size, unit="B", unit_scale=True) as bar:
+        rows = csv.reader(_counted(io.TextIOWrapper(stream, "utf-8-sig", errors="replace", newline=""), bar))
+        columns = _columns([name.strip().lower() for name in next(rows, [])], where)
+        for row in filter(None, rows):
+            try:
+                label, pixels, usage = (row[column].strip() for column in columns)
+                images.append(_pixels(pixels))
+                labels.append(_label(label))
+                usages.append(_one_of(usage, USAGES, "usage"))
+            except IndexError:
+                raise DataError(f"{where}, line {rows.line_num}, is cut short: download it again") from None
+            except ValueError as error:
+                line = f"{where}, line {rows.line_num}"
+                raise DataError(f"{line}, has {error}: correct it or download the file again") from None
+    if not images:
+        raise DataError(f"{where} has no rows: download it again")
+    paths = np.array([f"{usage}_{i:05d}" for i, usage in enumerate(usages)])
+    return Decoded(np.stack(images), np.array(labels), np.array(usages), paths, 0)
+
+
+def _counted(lines: Iterable[str], bar: tqdm) -> Iterator[str]:
+    for line in lines:
+        bar.update(len(line))  # characters are bytes here: digits, blanks, and plain words
+        yield line
+
+
+def _columns(header: list[str], where: Path) -> tuple[int, int, int]:
+    if "pixels" not in header:
+        raise DataError(f"{where} has no column 'pixels': {CSV_REMEDY}")
+    if "emotion" not in header:
+        raise DataError(f"{where} has no labels (no column 'emotion'): {CSV_REMEDY}")
+    if "usage" not in header:
+        raise DataError(f"{where} has no column 'Usage', so no test split: {CSV_REMEDY}")
+    return header.index("emotion"), header.index("pixels"), header.index("usage")
+
+
+def _pixels(text: str) -> np.ndarray:
+    with warnings.catch_warnings(action="error", category=DeprecationWarning):  # numpy only warns
+        try:
+            values = np.fromstring(text, np.int64, sep=" ")
+        except (ValueError, DeprecationWarning):
+            raise ValueError("a pixel that is no whole number") from None
+    if len(values) != SIZE * SIZE:
+        raise ValueError(f"{len(values)} pixels instead of {SIZE * SIZE}")
+    if values.min() < 0 or values.max() > 255:
+        raise ValueError("a pixel outside 0 to 255")
+    return values.astype(np.uint8).reshape(SIZE, SIZE)
+
+
+def _label(text: str) -> int:
+    return CLASSES.index(CSV_CLASSES[int(_one_of(text, "0123456", "label"))])
+
+
+def _one_of(text: str, allowed: Sequence[str], what: str) -> str:
+    if text not in tuple(allowed):
+        raise ValueError(f"the {what} '{text}' instead of one of {', '.join(allowed)}")
+    return text
+
+
+# The whole
+
+
+def _bar(progress: bool, **options) -> tqdm:
+    """A bar on a terminal; None has tqdm hide it elsewhere."""
+    return tqdm(disable=None if progress else True, leave=False, **options)
+
+
+def _check_complete(decoded: Decoded, path: Path) -> None:
+    train = decoded.usage == "Training"
+    for split, mask in (("train", train), ("test", ~train)):
+        if not mask.any():
+            raise DataError(f"{path} has no {split} images: give what holds both train and test")
+        present = np.bincount(decoded.labels[mask], minlength=len(CLASSES))
+        if not present.all():
+            name = CLASSES[int(np.argmin(present))]
+            raise DataError(f"{path} has no image of '{name}' in {split}: add some, every class needs them")

@@ -1,0 +1,1 @@
+"""Every figure, from tables and predictions alone."""

@@ -1,0 +1,216 @@
+"""Fig. 1: the architecture of a ResNet, drawn from the model itself."""
+
+from dataclasses import dataclass
+from itertools import groupby
+from typing import NamedTuple
+
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch, Rectangle
+from torch import nn
+
+from ..networks.cost import count_parameters, describe_layers, describe_stages, multiply_adds
+
+# fill, edge, line: told apart by hue, lightness and line style, so also in grey or without colour vision
+LOOKS = {
+    "frozen": ("#dcebf7", "#0072b2", (0, (4, 2))),
+    "trained": ("#f6b56b", "#8c4a00", "solid"),
+    "": ("#f4f4f4", "#808080", "solid"),
+}
+LEGEND = {"frozen": "frozen", "trained": "trained", "": "no parameters"}
+NOTES = """In brackets: channels, height, width.
+Batch normalisation and ReLU follow each convolution of a block,
+except the last: there ReLU follows the addition (+) of the shortcut.
+A double frame stands for several identical blocks in a row."""
+INK, FAINT = "#1a1a1a", "#666666"
+
+# inches
+MARGIN, TITLE, GAP = 0.15, 0.55, 0.17
+STAGE_WIDTH, STAGE_HEIGHT, PLAIN_HEIGHT = 2.15, 1.06, 0.28
+ZOOM_LEFT, BLOCK_GAP = MARGIN + STAGE_WIDTH + 0.4, 0.15
+CONV_WIDTH, CONV_HEIGHT, CONV_GAP = 1.12, 0.4, 0.18
+PATH_MIDDLE = 0.1 + CONV_HEIGHT / 2  # above the bottom of a block
+
+
+@dataclass(frozen=True)
+class Block:
+    """A residual block, or a run of identical ones."""
+
+    label: str
+    count: int
+    path: list[pd.Series]  # rows of describe_layers on the main path
+    shortcut: pd.Series | None  # the row of the projection, None where the input is added as it is
+
+    @property
+    def width(self) -> float:
+        return len(self.path) * (CONV_WIDTH + CONV_GAP) + 0.65
+
+
+def draw_architecture(model: nn.Module, name: str, image_size: int) -> Figure:
+    """Fig. 1 for a torchvision ResNet, called `name`, fed with RGB images of image_size x image_size pixels.
+
+    Left, one box a module: its name in bold, kernel sizes, output dimensions in brackets. Right, the residual
+    blocks of each stage; a run of identical blocks is drawn once.
+    """
+    stages = describe_stages(model, image_size)
+    layers = describe_layers(model, image_size)
+    blocks = {stage: residual_blocks(model, stage, layers) for stage in stages["module"]}
+    heights = {stage: STAGE_HEIGHT if blocks[stage] else PLAIN_HEIGHT for stage in blocks}
+
+    zoom_width = max(sum(block.width + BLOCK_GAP for block in row) - BLOCK_GAP for row in blocks.values())
+    width = ZOOM_LEFT + zoom_width + MARGIN + 0.05
+    height = 2 * MARGIN + TITLE + PLAIN_HEIGHT + sum(heights.values()) + GAP * len(heights)
+    figure = plt.figure(figsize=(width, height))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(0, height))
+    axes.set_axis_off()
+
+    top = height - MARGIN
+    axes.text(MARGIN, top - TITLE / 3, name, fontsize=15, weight="bold", color=INK, va="center")
+    axes.text(ZOOM_LEFT, top - TITLE / 3, _facts(model, image_size), fontsize=9.5, color=INK, va="center")
+    top -= TITLE
+    _legend(axes, set(stages["status"]), top)
+    image = _brackets((3, image_size, image_size))
+    _box(axes, (MARGIN, top, STAGE_WIDTH, PLAIN_HEIGHT), "", "$\\bf{input}$   " + image)
+    top -= PLAIN_HEIGHT
+    middle = MARGIN + STAGE_WIDTH / 2
+    for stage in stages.itertuples():
+        _arrow(axes, (middle, top), (middle, top - GAP))
+        top -= GAP
+        box = (MARGIN, top, STAGE_WIDTH, heights[stage.module])
+        _box(axes, box, stage.status, _stage_text(stage, bool(blocks[stage.module])))
+        if blocks[stage.module]:
+            _zoom(axes, box, blocks[stage.module])
+        top -= heights[stage.module]
+    return figure
+
+
+def residual_blocks(model: nn.Module, stage: str, layers: pd.DataFrame) -> list[Block]:
+    """The residual blocks of a stage in order, identical neighbours merged; none for a plain module.
+
+    `layers`: describe_layers of the model.
+    """
+    described = []
+    for index, block in getattr(model, stage).named_children():
+        rows = layers[layers["name"].str.startswith(f"{stage}.{index}.")]
+        projection = rows["name"].str.contains(".downsample.", regex=False)
+        looks = (type(block).__name__, *zip(rows["kernel"], rows["output"], projection, strict=True))
+        described.append((looks, index, rows[~projection], rows[projection]))
+
+    blocks = []
+    for (kind, *_), run in groupby(described, key=lambda item: item[0]):
+        run = list(run)
+        _, first, path, shortcut = run[0]
+        label = f"{stage}.{first}" if len(run) == 1 else f"{stage}.{first} to {stage}.{run[-1][1]}"
+        projection = None if shortcut.empty else shortcut.iloc[0]
+        rows = [row for _, row in path.iterrows()]
+        blocks.append(Block(f"{label}: {len(run)} × {kind}", len(run), rows, projection))
+    return blocks
+
+
+def _facts(model: nn.Module, image_size: int) -> str:
+    total, trained = count_parameters(model)
+    giga = multiply_adds(model, image_size) / 1e9
+    return (
+        f"{total:,} parameters, {trained:,} of them trained\n"
+        f"{giga:.2f} G multiply-adds at {image_size} × {image_size} pixels"
+    )
+
+
+def _stage_text(stage: NamedTuple, has_blocks: bool) -> str:
+    """`stage`: a row of describe_stages."""
+    name, shape = rf"$\bf{{{stage.module}}}$", _brackets(stage.output)
+    if has_blocks:
+        return "\n".join([name, stage.kind, stage.kernel, shape, f"{stage.parameters:,} parameters"])
+    return "   ".join(filter(None, [name, stage.kernel, shape]))
+
+
+def _brackets(shape: tuple[int, ...]) -> str:
+    return f"({', '.join(map(str, shape))})"
+
+
+def _zoom(axes: Axes, box: tuple, blocks: list[Block]) -> None:
+    """The blocks of a stage, side by side, right of its box (left, top, width, height)."""
+    left, top, width, height = box
+    right = left + width
+    axes.add_patch(
+        Rectangle((right, top - height), ZOOM_LEFT - right, height, color="#ececec", linewidth=0, zorder=0.4)
+    )
+    x = ZOOM_LEFT
+    for number, block in enumerate(blocks):
+        _block(axes, block, x, top)
+        if number:
+            middle = top - height + PATH_MIDDLE
+            _arrow(axes, (x - BLOCK_GAP, middle), (x, middle))
+        x += block.width + BLOCK_GAP
+
+
+def _block(axes: Axes, block: Block, left: float, top: float) -> None:
+    """Main path along the bottom, shortcut above it, both into the addition."""
+    for offset in (0.05, 0) if block.count > 1 else (0,):
+        frame = (left + offset, top - offset, block.width, STAGE_HEIGHT)
+        _rounded(axes, frame, facecolor="white", edgecolor="#9a9a9a", linewidth=0.8, zorder=0.5)
+    axes.text(left + 0.08, top - 0.11, block.label, fontsize=7.5, color=FAINT, va="center")
+    middle = top - STAGE_HEIGHT + PATH_MIDDLE
+    bypass = middle + CONV_HEIGHT / 2 + 0.2
+    fork, plus = left + 0.12, left + block.width - 0.22
+    x = fork + CONV_GAP
+    _line(axes, [left, fork], [middle, middle])
+    start = fork
+    for layer in block.path:
+        _arrow(axes, (start, middle), (x, middle))
+        _layer(axes, layer, (x, middle + CONV_HEIGHT / 2, CONV_WIDTH, CONV_HEIGHT), "\n")
+        start = x + CONV_WIDTH
+        x = start + CONV_GAP
+    _arrow(axes, (start, middle), (plus - 0.09, middle))
+    _line(axes, [fork, fork, plus], [middle, bypass, bypass])
+    _arrow(axes, (plus, bypass), (plus, middle + 0.09))
+    axes.add_patch(Circle((plus, middle), 0.09, facecolor="white", edgecolor=INK, linewidth=0.9))
+    axes.text(plus, middle - 0.005, "+", fontsize=9, ha="center", va="center", color=INK)
+    _line(axes, [plus + 0.09, left + block.width], [middle, middle])
+    if block.shortcut is not None:
+        box = ((fork + plus) / 2 - CONV_WIDTH, bypass + 0.1, 2 * CONV_WIDTH, 0.2)
+        _layer(axes, block.shortcut, box, "  ")
+
+
+def _layer(axes: Axes, layer: pd.Series, box: tuple, separator: str) -> None:
+    name = layer["name"].split(".")[2]  # of layer1.0.conv1 or layer2.0.downsample.0
+    text = rf"$\bf{{{name}}}$  {layer.kernel}{separator}{_brackets(layer.output)}"
+    _box(axes, box, "trained" if layer.trained else "frozen", text, fontsize=7.5)
+
+
+def _box(axes: Axes, box: tuple, status: str, text: str, fontsize: float = 8.5) -> None:
+    """A rounded box (left, top, width, height) with centred text."""
+    left, top, width, height = box
+    fill, edge, style = LOOKS[status]
+    _rounded(axes, box, facecolor=fill, edgecolor=edge, linestyle=style, linewidth=1.1)
+    middle = (left + width / 2, top - height / 2)
+    axes.text(*middle, text, fontsize=fontsize, color=INK, ha="center", va="center", linespacing=1.3)
+
+
+def _rounded(axes: Axes, box: tuple, **style) -> None:
+    left, top, width, height = box
+    shape = "round,pad=0,rounding_size=0.05"
+    axes.add_patch(FancyBboxPatch((left, top - height), width, height, shape, **style))
+
+
+def _line(axes: Axes, x: list[float], y: list[float]) -> None:
+    axes.plot(x, y, color=INK, linewidth=0.9, zorder=0.8)  # under the boxes
+
+
+def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
+    head = "-|>,head_width=0.16,head_length=0.3"
+    style = {"arrowstyle": head, "mutation_scale": 10, "color": INK, "linewidth": 0.9}
+    axes.add_patch(FancyArrowPatch(start, end, shrinkA=0, shrinkB=0, **style))
+
+
+def _legend(axes: Axes, statuses: set[str], top: float) -> None:
+    handles = []
+    for status in (status for status in LOOKS if status in statuses):
+        fill, edge, style = LOOKS[status]
+        handles.append(Patch(facecolor=fill, edgecolor=edge, linestyle=style, label=LEGEND[status]))
+    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(ZOOM_LEFT, top), fontsize=9, frameon=False,
+                bbox_transform=axes.transData, borderaxespad=0, borderpad=0)  # fmt: skip
+    axes.text(ZOOM_LEFT + 1.8, top, NOTES, fontsize=8.5, color=FAINT, va="top", linespacing=1.45)

@@ -1,0 +1,113 @@
+"""Figures of a data set: counts, mean faces, pixel statistics, faces before and after augmentation."""
+
+from itertools import zip_longest
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ..classes import CLASS_COLORS, CLASSES, USAGES
+from ..data.dataset import Dataset
+from ..errors import UserError
+from .style import FAINT, INK, bare, finish, style
+
+
+@style()
+def class_counts(counts: pd.DataFrame, note: str = "") -> Figure:
+    """Images per class (rows) and split (columns), as `Dataset.counts()` gives them."""
+    counts = counts.loc[list(CLASSES)]
+    splits = [usage for usage in USAGES if usage in counts]
+    figure, axes = plt.subplots(1, len(splits), figsize=(3.4 * len(splits), 3.2), sharey=True, squeeze=False)
+    for axis, usage in zip(axes[0], splits, strict=True):
+        values = counts[usage]
+        bars = axis.barh(CLASSES, values, color=CLASS_COLORS.values(), height=0.75)
+        labels = [f"{value:,}  ({value / max(values.sum(), 1):.1%})" for value in values]
+        axis.bar_label(bars, labels, padding=3, fontsize=8, color=FAINT)
+        axis.set(title=f"{usage}: {values.sum():,}", xlabel="images", xlim=(0, max(values.max(), 1) * 1.45))
+        axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axis.grid(axis="y", visible=False)
+    axes[0, 0].invert_yaxis()
+    return finish(figure, "Images per class and split", note)
+
+
+@style()
+def mean_faces(dataset: Dataset, note: str = "") -> Figure:
+    """The mean image of each class, and below it what sets it apart from the mean of the class means."""
+    means = np.stack([dataset.images[dataset.labels == label].mean(axis=0) for label in range(len(CLASSES))])
+    apart = means - means.mean(axis=0)
+    limit = np.abs(apart).max()
+    figure, axes = plt.subplots(2, len(CLASSES), figsize=(10.5, 3.7))
+    for column, name in enumerate(CLASSES):
+        axes[0, column].imshow(means[column], cmap="gray", interpolation="nearest")
+        shown = axes[1, column].imshow(apart[column], cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
+        axes[0, column].set_title(name, color=CLASS_COLORS[name], fontweight="bold", loc="center")
+    for axis in axes.flat:
+        bare(axis)
+    axes[0, 0].set_ylabel("mean")
+    axes[1, 0].set_ylabel("difference")
+    figure.colorbar(shown, ax=axes, shrink=0.45, anchor=(0, 0), pad=0.01, label="grey levels")
+    return finish(figure, "Mean face of each class, and its difference from the average", note)
+
+
+@style()
+def pixel_statistics(index: pd.DataFrame, note: str = "") -> Figure:
+    """Brightness and contrast per class; `index`: an image a row, with label (name), mean, std (0..1)."""
+    figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.6), sharey=True)
+    panels = {"mean": ("Brightness", "mean"), "std": ("Contrast", "standard deviation")}
+    for axis, (column, (title, measure)) in zip(axes, panels.items(), strict=True):
+        sns.violinplot(
+            index,
+            x=column,
+            y="label",
+            hue="label",
+            order=CLASSES,
+            palette=CLASS_COLORS,
+            inner="quart",
+            linewidth=0.9,
+            density_norm="width",
+            cut=0,
+            legend=False,
+            saturation=1,
+            ax=axis,
+        )
+        axis.axvline(index[column].median(), color=INK, linewidth=1, linestyle=":")
+        axis.set(title=title, xlabel=f"{measure} of an image's pixels", ylabel="")
+        axis.set_xlim(left=0)
+    figure.get_layout_engine().set(wspace=0.05)  # keeps the panels' outer tick labels apart
+    return finish(figure, "Brightness and contrast of the images, by class", note)
+
+
+@style()
+def face_grid(dataset: Dataset, per_class: int = 8, note: str = "") -> Figure:
+    """The first faces of each class. Raises UserError on FER-2013, whose faces may not be republished."""
+    if dataset.name == "FER-2013":
+        raise UserError("A grid of FER-2013's faces may not be published: show figures.mean_faces instead.")
+    figure, axes = plt.subplots(len(CLASSES), per_class, figsize=(per_class * 0.95 + 0.8, 7.4), squeeze=False)
+    for row, name in enumerate(CLASSES):
+        faces = dataset.images[dataset.labels == row][:per_class]
+        for axis, face in zip_longest(axes[row], faces):
+            bare(axis)
+            if face is not None:
+                axis.imshow(face, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", color=CLASS_COLORS[name])
+        axes[row, 0].yaxis.label.set_fontweight("bold")
+    return finish(figure, "The first faces of each class", note)
+
+
+@style()
+def augmented_faces(originals: np.ndarray, augmented: np.ndarray, note: str = "") -> Figure:
+    """Originals (n, H, W) in the first column, and to the right k draws of the augmentation (n, k, H, W)."""
+    rows, draws = augmented.shape[:2]
+    figure, axes = plt.subplots(rows, draws + 1, figsize=((draws + 1) * 1.05, rows * 1.05 + 0.9), squeeze=False)
+    low, high = originals.min(), originals.max()
+    for row in range(rows):
+        for axis, face in zip(axes[row], [originals[row], *augmented[row]], strict=True):
+            axis.imshow(face, cmap="gray", vmin=low, vmax=high)
+            bare(axis)
+    axes[0, 0].set_title("original", loc="center")
+    for column in range(1, draws + 1):
+        axes[0, column].set_title(f"draw {column}", loc="center", color=FAINT)
+    return finish(figure, "What the augmentation does", note)

@@ -1,0 +1,91 @@
+"""Figures of a live session; each function returns a matplotlib Figure and writes nothing."""
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..classes import CLASS_COLORS, CLASSES
+from ..figures.style import FAINT, INK, bare, finish, percent, style
+from .realtime import stage_times
+from .snapshots import Snapshot
+
+
+@style()
+def frame_strip(frames: Mapping[str, np.ndarray], note: str = "", columns: int = 4) -> Figure:
+    """Frames, uint8 (height, width, 3) BGR, by what stands above each."""
+    rows = max(1, -(-len(frames) // columns))
+    figure, axes = plt.subplots(rows, columns, figsize=(2.6 * columns, 2.25 * rows + 0.5), squeeze=False)
+    for axis in axes.flat:
+        axis.axis("off")
+    for axis, (title, frame) in zip(axes.flat, frames.items(), strict=False):
+        axis.imshow(frame[:, :, ::-1])
+        axis.set_title(title, fontsize=9, color=FAINT)
+    return finish(figure, "What the pipeline sees", note)
+
+
+@style()
+def probabilities_over_time(
+    table: pd.DataFrame, spans: Sequence[tuple[float, float, str]] = (), note: str = ""
+) -> Figure:
+    """The smoothed probabilities of each frame's largest face, and below them the label shown.
+
+    `table` as `realtime_prediction` returns it; `spans`: seconds from and to, and what was to be seen then.
+    """
+    first = table.drop_duplicates("frame").dropna(subset="face")
+    figure, (axis, ribbon) = plt.subplots(2, 1, figsize=(10.5, 4.3), sharex=True, height_ratios=(7, 1))
+    for name in CLASSES:
+        axis.plot(first["seconds"], first[name], color=CLASS_COLORS[name], label=name)
+    axis.set(ylabel="probability", ylim=(0, 1.02))
+    percent(axis)
+    step = first["seconds"].diff().median() if len(first) > 1 else 1
+    ribbon.bar(first["seconds"], 1, step * 1.02, align="edge", color=first["label"].map(CLASS_COLORS), linewidth=0)
+    ribbon.set(ylim=(0, 1), yticks=[], xlabel="seconds")
+    ribbon.set_ylabel("label", rotation=0, ha="right", va="center")
+    for start, end, text in spans:
+        axis.axvline(start, color=FAINT, linewidth=0.8, linestyle=":")
+        axis.annotate(text, ((start + end) / 2, 1.03), xycoords=("data", "axes fraction"), ha="center", fontsize=9)
+    for panel in (axis, ribbon):
+        panel.grid(axis="x", visible=False)
+        panel.margins(x=0)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside right center")
+    return finish(figure, "Probabilities over time", note)
+
+
+@style()
+def stage_bars(table: pd.DataFrame, note: str = "") -> Figure:
+    """Where the milliseconds of a frame go: each stage's median as a bar, its 95th percentile as a mark."""
+    times = stage_times(table)
+    figure, axis = plt.subplots(figsize=(8, 3.2))
+    bars = axis.barh(times.index, times["median"], color=["#b9d6e8"] + ["#0072B2"] * (len(times) - 2) + [INK])
+    axis.bar_label(bars, fmt="%.1f", padding=3, fontsize=8, color=FAINT)
+    axis.plot(times["p95"], times.index, "|", color="#D55E00", markersize=14, markeredgewidth=2)
+    axis.set(xlabel="milliseconds a frame: median, and 95th percentile (orange)")
+    axis.invert_yaxis()
+    axis.grid(axis="y", visible=False)
+    return finish(figure, "Where the milliseconds go", note)
+
+
+@style()
+def snapshot_grid(snapshots: Mapping[str, Snapshot], note: str = "") -> Figure:
+    """Fig. 5: the most confident look of each expression; one that was never seen stays empty."""
+    figure, axes = plt.subplots(1, len(CLASSES), figsize=(1.75 * len(CLASSES), 2.9))
+    for axis, name in zip(axes, CLASSES, strict=True):
+        bare(axis)
+        axis.set_title(name, loc="center", color=CLASS_COLORS[name], fontweight="bold")
+        if name in snapshots:
+            _show_snapshot(axis, snapshots[name])
+        else:
+            axis.set(aspect=1, xlim=(0, 1), ylim=(0, 1))
+            axis.spines[:].set(visible=True, color="#bbbbbb", linestyle="--")
+            axis.text(0.5, 0.5, "never\nseen", ha="center", va="center", color=FAINT)
+    return finish(figure, "The most confident look of each expression", note)
+
+
+def _show_snapshot(axis: Axes, snapshot: Snapshot) -> None:
+    image = snapshot.image
+    axis.imshow(image if image.ndim == 2 else image[:, :, ::-1], cmap="gray", vmin=0, vmax=255)
+    axis.set_xlabel(f"{snapshot.probability:.0%} at {snapshot.seconds:.1f} s", fontsize=8, color=FAINT)

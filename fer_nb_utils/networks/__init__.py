@@ -1,0 +1,1 @@
+"""ResNets: built, loaded, fed, and measured."""

@@ -1,0 +1,1 @@
+"""Finished runs: their folders, numbers, comparison, and the paper's claims."""

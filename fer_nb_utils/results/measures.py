@@ -1,0 +1,282 @@
+"""Every number of the results, from predictions alone.
+
+`predictions` is a DataFrame with one test image a row: `file`, `usage`, `label` (class name), and the seven
+class names holding probabilities (float, 0..1, each row summing to 1). Measures follow the paper: precision,
+recall and F1 are the weighted averages of scikit-learn's `classification_report`, AUC is the arithmetic mean
+of the seven one-vs-rest AUCs. A class that is never predicted has precision 0; a class without images has
+recall 0, F1 0 and weight 0; its AUC, and with it the mean AUC, is NaN (null in JSON).
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import classification_report, confusion_matrix, roc_auc_score, roc_curve
+
+from ..classes import CLASSES, USAGES
+from ..errors import UserError
+
+MEASURES = ("precision", "recall", "f1", "support", "accuracy", "auc")
+SUM_TOLERANCE = 1e-3  # seven probabilities rounded to four decimals stay within this
+
+
+def read_predictions(path: str | Path) -> pd.DataFrame:
+    """Read and check `predictions.csv` (or `.csv.gz`); raise UserError when it is not a predictions file."""
+    path = Path(path)
+    try:
+        table = pd.read_csv(path, dtype={"file": str, "usage": str, "label": str})
+    except (OSError, EOFError, ValueError) as error:  # ValueError: pandas' parser and decoding errors
+        reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
+        raise UserError(f"{path} {reason}: evaluate the run again to write it.") from error
+    problem = _problem(table)
+    if problem:
+        raise UserError(f"{path} is not a valid predictions file: {problem}; evaluate the run again to write it.")
+    return table
+
+
+def _problem(table: pd.DataFrame) -> str | None:
+    """What is wrong with a predictions table, in a few words."""
+    missing = [name for name in ("file", "usage", "label", *CLASSES) if name not in table]
+    if missing:
+        return f"missing column {', '.join(missing)}"
+    if table.empty:
+        return "it has no rows"
+    for column, known in (("label", CLASSES), ("usage", USAGES)):
+        unknown = sorted(set(table[column].astype(str)) - set(known))
+        if unknown:
+            return f"unknown {column} '{unknown[0]}' (known: {', '.join(known)})"
+    if table["file"].duplicated().any():
+        return f"'{table.loc[table['file'].duplicated(), 'file'].iloc[0]}' occurs twice"
+    scores = table[list(CLASSES)].apply(pd.to_numeric, errors="coerce").to_numpy(float)
+    bad = ~((scores >= 0) & (scores <= 1)).all(axis=1)
+    if bad.any():
+        return f"row {bad.argmax() + 2} holds something that is no probability"
+    off = np.abs(scores.sum(axis=1) - 1) > SUM_TOLERANCE
+    if off.any():
+        return f"the probabilities in row {off.argmax() + 2} sum to {scores[off.argmax()].sum():.3f}, not 1"
+    return None
+
+
+def test_sets(predictions: pd.DataFrame, twins_in_train: Collection[str] = ()) -> dict[str, pd.DataFrame]:
+    """The test sets by name: full, PublicTest, PrivateTest, and leak-free (no identical image in train).
+
+    `twins_in_train` holds the file ids of the test images with a twin in train. Sets without images are left
+    out.
+    """
+    sets = {
+        "full": predictions,
+        "PublicTest": predictions[predictions["usage"] == "PublicTest"],
+        "PrivateTest": predictions[predictions["usage"] == "PrivateTest"],
+        "leak-free": predictions[~predictions["file"].isin(list(twins_in_train))],
+    }
+    return {name: rows for name, rows in sets.items() if len(rows)}
+
+
+test_sets.__test__ = False  # pytest would take the imported function for a test
+
+
+def table1_row(predictions: pd.DataFrame) -> pd.Series:
+    """One row of Table 1: weighted precision, recall and F1, support, accuracy, mean one-vs-rest AUC."""
+    average = _report(predictions)["weighted avg"]
+    values = {
+        "precision": average["precision"],
+        "recall": average["recall"],
+        "f1": average["f1-score"],
+        "support": len(predictions),
+        "accuracy": correct(predictions).mean(),
+        "auc": _aucs(predictions).mean(skipna=False),
+    }
+    return pd.Series(values, dtype=object)  # support stays an integer
+
+
+def table1(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Table 1: one row for each named predictions table."""
+    rows = {name: table1_row(predictions) for name, predictions in runs.items()}
+    return pd.DataFrame.from_dict(rows, orient="index").infer_objects().rename_axis("model")
+
+
+def per_class(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Precision, recall, F1, support and one-vs-rest AUC of each class."""
+    report = pd.DataFrame(_report(predictions)).T.loc[list(CLASSES)]
+    table = report.rename(columns={"f1-score": "f1"}).astype({"support": int})
+    return table.assign(auc=_aucs(predictions)).rename_axis("expression")
+
+
+def table2(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Table 2: per expression, the arithmetic mean over the runs."""
+    tables = pd.concat([per_class(predictions) for predictions in runs.values()])
+    return tables.groupby(level=0, sort=False).mean().astype({"support": int})
+
+
+def bootstrap_intervals(predictions: pd.DataFrame, n: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """95 % percentile bootstrap intervals of Table 1's measures: columns low and high.
+
+    `n` times, as many images as there are get drawn with replacement. A draw that misses a class has no AUC
+    and is left out of the AUC's interval.
+    """
+    draws = bootstrap(predictions, n, seed)
+    low_high = {name: _interval(draws[name].to_numpy()) for name in draws}
+    return pd.DataFrame.from_dict(low_high, orient="index", columns=["low", "high"])
+
+
+def bootstrap(predictions: pd.DataFrame, n: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """Table 1's measures in `n` resamples of the images, a row each; AUC is NaN where a class was not drawn.
+
+    Tables with the same images in the same order get the same resamples, so that their rows may be subtracted.
+    """
+    draws = [_weighted_measures(predictions, weights) for weights in _resamples(len(predictions), n, seed)]
+    return pd.DataFrame(np.concatenate(draws), columns=[name for name in MEASURES if name != "support"])
+
+
+def bootstrap_f1(predictions: pd.DataFrame, n: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """F1 of each class (columns) in the resamples of `bootstrap`."""
+    confusions = [_weighted_confusion(predictions, weights) for weights in _resamples(len(predictions), n, seed)]
+    return pd.DataFrame(np.concatenate([_f1(confusion).T for confusion in confusions]), columns=list(CLASSES))
+
+
+def f1_intervals(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """95 % bootstrap intervals of Table 2's F1, the mean over the networks: a row each class, columns low, high.
+
+    Every network is judged on the same resampled images, so the runs must be about the same ones.
+    """
+    samples = sum(bootstrap_f1(predictions.sort_values("file")) for predictions in runs.values()) / len(runs)
+    return samples.quantile([0.025, 0.975]).set_axis(["low", "high"]).T
+
+
+def _resamples(images: int, n: int, seed: int, chunk: int = 100) -> Iterator[np.ndarray]:
+    """How often each image was drawn: float64 (images, up to `chunk`), `n` columns in all."""
+    rng = np.random.default_rng(seed)
+    for start in range(0, n, chunk):
+        size = min(chunk, n - start)
+        drawn = rng.integers(images, size=(size, images)) + images * np.arange(size)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=size * images).reshape(size, images).T.astype(float)
+
+
+def _weighted_measures(predictions: pd.DataFrame, weights: np.ndarray) -> np.ndarray:
+    """Precision, recall, F1, accuracy, AUC (columns) for each column of image weights (n, draws)."""
+    confusion = _weighted_confusion(predictions, weights)
+    hits = np.einsum("iib->ib", confusion)
+    support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
+    share = support / support.sum(axis=0)
+    precision = hits / np.maximum(predicted, 1)
+    recall = hits / np.maximum(support, 1)
+    f1 = _f1(confusion)
+    averages = [(share * measure).sum(axis=0) for measure in (precision, recall, f1)]
+    aucs = [_weighted_auc(predictions["label"] == name, predictions[name], weights) for name in CLASSES]
+    return np.stack([*averages, hits.sum(axis=0) / support.sum(axis=0), np.mean(aucs, axis=0)], axis=1)
+
+
+def _weighted_confusion(predictions: pd.DataFrame, weights: np.ndarray) -> np.ndarray:
+    """Confusion matrix (true, predicted, draw) for each column of image weights (n, draws)."""
+    k = len(CLASSES)
+    cells = _truth(predictions) * k + _guess(predictions)
+    return (np.eye(k * k)[cells].T @ weights).reshape(k, k, -1)
+
+
+def _f1(confusion: np.ndarray) -> np.ndarray:
+    """F1 (class, draw) of confusion matrices (true, predicted, draw)."""
+    both = confusion.sum(axis=1) + confusion.sum(axis=0)
+    return 2 * np.einsum("iib->ib", confusion) / np.maximum(both, 1)
+
+
+def _weighted_auc(positive: pd.Series, score: pd.Series, weights: np.ndarray) -> np.ndarray:
+    """AUC for each column of weights (n, draws): the share of pairs in order, ties as half (Mann-Whitney)."""
+    order = np.argsort(score.to_numpy(), kind="stable")
+    positive, score, weights = positive.to_numpy()[order], score.to_numpy()[order], weights[order]
+    ties = np.flatnonzero(np.diff(score, prepend=-1.0))  # where each group of equal scores starts
+    positives = np.add.reduceat(weights * positive[:, None], ties)
+    negatives = np.add.reduceat(weights * ~positive[:, None], ties)
+    below = np.cumsum(negatives, axis=0) - negatives / 2
+    pairs = positives.sum(axis=0) * negatives.sum(axis=0)
+    ordered = np.einsum("ib,ib->b", positives, below)
+    return np.divide(ordered, pairs, out=np.full(pairs.shape, np.nan), where=pairs > 0)
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    values = values[~np.isnan(values)]
+    return tuple(np.quantile(values, [0.025, 0.975])) if len(values) else (np.nan, np.nan)
+
+
+def metrics(predictions: pd.DataFrame, twins_in_train: Collection[str] = (), n: int = 1000) -> dict:
+    """What `metrics.json` holds, per test set: measures, 95 % intervals, calibration error, per class."""
+    result = {}
+    for name, rows in test_sets(predictions, twins_in_train).items():
+        result[name] = table1_row(rows).to_dict() | {
+            "intervals": bootstrap_intervals(rows, n).T.to_dict("list"),
+            "calibration_error": calibration_error(rows),
+            "per_class": per_class(rows).to_dict("index"),
+        }
+    return _json(result)
+
+
+def _json(value: object) -> object:
+    """Plain Python, NaN as None."""
+    if isinstance(value, dict):
+        return {key: _json(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_json(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return None if np.isnan(value) else float(value)
+    return int(value)
+
+
+def calibration_error(predictions: pd.DataFrame, bins: int = 15) -> float:
+    """Expected calibration error (Guo et al. 2017, doi 10.48550/arXiv.1706.04599), bins of equal width."""
+    confidence = predictions[list(CLASSES)].max(axis=1).to_numpy()
+    gap = correct(predictions).to_numpy() - confidence
+    slot = np.minimum((confidence * bins).astype(int), bins - 1)
+    return float(np.abs(np.bincount(slot, weights=gap)).sum() / len(gap))
+
+
+def confusion(predictions: pd.DataFrame, normalize: bool = False) -> pd.DataFrame:
+    """Confusion matrix, true classes down, predicted across: counts, or shares of each row."""
+    truth, guess = _truth(predictions), _guess(predictions)
+    counts = confusion_matrix(truth, guess, labels=range(len(CLASSES)), normalize="true" if normalize else None)
+    return pd.DataFrame(counts, pd.Index(CLASSES, name="true"), pd.Index(CLASSES, name="predicted"))
+
+
+def roc(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """One-vs-rest ROC curve (fpr, tpr) of each class that has an AUC; "mean" if all seven do."""
+    curves = {}
+    for name in _aucs(predictions).dropna().index:
+        fpr, tpr, _ = roc_curve(predictions["label"] == name, predictions[name])
+        curves[name] = pd.DataFrame({"fpr": fpr, "tpr": tpr})
+    if len(curves) == len(CLASSES):
+        fpr = np.unique(np.concatenate([curve["fpr"] for curve in curves.values()]))
+        tpr = np.mean([np.interp(fpr, curve["fpr"], curve["tpr"]) for curve in curves.values()], axis=0)
+        curves["mean"] = pd.DataFrame({"fpr": np.r_[0, fpr], "tpr": np.r_[0, tpr]})
+    return curves
+
+
+def _truth(predictions: pd.DataFrame) -> np.ndarray:
+    return pd.Index(CLASSES).get_indexer(predictions["label"])
+
+
+def _guess(predictions: pd.DataFrame) -> np.ndarray:
+    return predictions[list(CLASSES)].to_numpy().argmax(axis=1)
+
+
+def correct(predictions: pd.DataFrame) -> pd.Series:
+    """Whether each image (index: file) is classified rightly."""
+    return pd.Series(_truth(predictions) == _guess(predictions), index=predictions["file"])
+
+
+def _report(predictions: pd.DataFrame) -> dict:
+    return classification_report(
+        _truth(predictions),
+        _guess(predictions),
+        labels=range(len(CLASSES)),
+        target_names=CLASSES,
+        output_dict=True,
+        zero_division=0,
+    )
+
+
+def _aucs(predictions: pd.DataFrame) -> pd.Series:
+    """One-vs-rest AUC of each class; NaN for a class without images, or without others to tell it from."""
+    aucs = {}
+    for name in CLASSES:
+        positive = predictions["label"] == name
+        aucs[name] = roc_auc_score(positive, predictions[name]) if 0 < positive.sum() < len(positive) else np.nan
+    return pd.Series(aucs)

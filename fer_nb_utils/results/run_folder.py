@@ -1,0 +1,79 @@
+"""A finished training run, as a folder."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from torchvision.models import ResNet
+
+from ..errors import UserError
+from ..networks.resnets import build_model, load_checkpoint
+from .measures import read_predictions
+
+DIGITS = (
+    "%.6g"  # significant digits of written numbers: fixed decimals would tie small probabilities and change the AUC
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run left behind: `config` (settings and provenance), `history` (a row an epoch), `predictions` (a row a
+    test image) and `metrics` (per test set)."""
+
+    folder: Path
+    config: dict
+    history: pd.DataFrame
+    predictions: pd.DataFrame
+    metrics: dict
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Run":
+        """Read a finished run. Raises UserError when the folder holds none."""
+        folder = Path(folder)
+        if not is_finished(folder):
+            raise UserError(f"There is no finished run in {folder}; train it first, or choose another folder.")
+        predictions = next(
+            file for file in (folder / "predictions.csv", folder / "predictions.csv.gz") if file.exists()
+        )
+        return cls(
+            folder,
+            json.loads((folder / "config.json").read_text(encoding="utf-8")),
+            pd.read_csv(folder / "history.csv"),
+            read_predictions(predictions),
+            json.loads((folder / "metrics.json").read_text(encoding="utf-8")),
+        )
+
+    @property
+    def twins_in_train(self) -> set[str]:
+        """Files of the test images that have an identical image in train."""
+        return set(self.config["data"]["twins_in_train"])
+
+    @property
+    def protocol(self) -> str:
+        """The protocol in a line, for the notes of tables and figures."""
+        return ", ".join(self.protocol_parts)
+
+    @property
+    def protocol_parts(self) -> list[str]:
+        """The protocol piece by piece, so that several runs' can be compared."""
+        config = self.config
+        return [
+            config["data"]["name"],
+            f"initial weights {config['weights_label']}",
+            f"trained: {config['trainable']}",
+            f"{config['image_size']} px",
+            f"{config['epochs_run']} epoch{'s' * (config['epochs_run'] != 1)}",
+            f"seed {config['seed']}",
+            *([f"cached views: {config['cached_views']}"] if config["cached_views"] else []),
+        ]
+
+    def load_model(self) -> ResNet:
+        """The trained network, on the CPU, in evaluation mode."""
+        model = build_model(self.config["model"], "none", self.config["trainable"])
+        return load_checkpoint(model, self.folder / "model.safetensors")
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the folder holds a finished run: config.json is written last."""
+    return (folder / "config.json").exists()

@@ -1,0 +1,48 @@
+"""The plain literals of a notebook's parameters cell, and values given for them."""
+
+import ast
+
+from ..errors import UserError
+
+FIRST_LINE = "# parameters of this notebook"
+
+
+def literals(source: str) -> dict[str, object]:
+    """Names and values assigned in the source of a parameters cell; raises ValueError for all that is no literal."""
+    found = {}
+    for node in ast.parse(source).body:
+        if not (isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)):
+            raise ValueError(f"line {node.lineno} of the parameters cell is not NAME = LITERAL")
+        found[node.targets[0].id] = ast.literal_eval(node.value)
+    return found
+
+
+def convert(name: str, text: str, default: object) -> object:
+    """The text of a command line as a value of the default's type. Raises UserError where it does not fit."""
+    if isinstance(default, str):
+        return text
+    if isinstance(default, bool) and text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        value = text
+    return checked(name, value, default)
+
+
+def checked(name: str, value: object, default: object) -> object:
+    """`value`, if its type fits the default's (an int fits a float). Raises UserError otherwise."""
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    if type(value) is not type(default):
+        kind = type(default).__name__
+        raise UserError(f"The parameter {name} is {value!r}; give a value of type {kind}, like {default!r}.")
+    return value
+
+
+def refuse_unknown(given: set[str], known: set[str], where: str) -> None:
+    """Raise UserError when a given name is none of the known ones; papermill alone would only warn."""
+    unknown = sorted(given - known)
+    if unknown:
+        names = ", ".join(unknown)
+        raise UserError(f"{where} has no parameter {names}; its parameters are {', '.join(sorted(known))}.")

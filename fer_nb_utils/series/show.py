@@ -1,0 +1,38 @@
+"""Figures and tables as the notebooks show them."""
+
+from html import escape
+from io import BytesIO
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import PIL.Image
+from IPython.display import Image, display
+from matplotlib.figure import Figure
+
+from .tables import formatted
+
+
+def show_figure(figure: Figure, photographs: bool = False) -> None:
+    """Display a figure as a PNG with 256 colours, a third of the usual size, and close it.
+
+    For notebooks with many figures, so that the executed copy stays below a megabyte. `photographs` need more colours:
+    they are shown as a JPEG.
+    """
+    whole, small = BytesIO(), BytesIO()
+    figure.savefig(whole, format="png", bbox_inches="tight", dpi=90)
+    image = PIL.Image.open(whole).convert("RGB")
+    if photographs:
+        image.save(small, "jpeg", quality=88)
+    else:
+        image.quantize(256).save(small, "png", optimize=True)
+    display(Image(small.getvalue(), alt=figure.get_suptitle()))
+    plt.close(figure)
+
+
+def show_table(table: pd.DataFrame, decimals: int = 3, note: str = "") -> None:
+    """Display a table with rounded numbers and a note below it, whole in both plain text and HTML."""
+    text = formatted(table, decimals)
+    plain, html = text.to_string(), text.to_html(border=0)
+    if note:
+        plain, html = f"{plain}\n{note}", f"{html}\n<p><em>{escape(note)}</em></p>"
+    display({"text/plain": plain, "text/html": html}, raw=True)

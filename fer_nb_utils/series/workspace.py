@@ -1,0 +1,78 @@
+"""A notebook's surroundings: its parameters checked, and one folder for all its results."""
+
+import os
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+from IPython import get_ipython
+from matplotlib.figure import Figure
+
+from ..files import atomic_path, write_text
+from ..results.run_folder import Run
+from .parameters import FIRST_LINE, checked, literals, refuse_unknown
+from .tables import markdown
+
+
+def check_parameters() -> None:
+    """Raise UserError when papermill injected a parameter that the notebook does not have, or of another type.
+
+    Reads the session's input cells: the parameters cell, and the one papermill puts after it (`# Parameters`).
+    """
+    cells = get_ipython().user_ns["In"]
+    own = next((cell for cell in cells if cell.startswith(FIRST_LINE)), None)
+    injected = next((cell for cell in cells if cell.startswith("# Parameters\n")), None)
+    if own is None or injected is None:  # nbval keeps no history, and a plain run injects nothing
+        return
+    defaults, given = literals(own), literals(injected)
+    refuse_unknown(set(given), set(defaults), "This notebook")
+    for name, value in given.items():
+        checked(name, value, defaults[name])
+
+
+def repository_root() -> Path:
+    """The folder above the current one (or itself) that holds the notebooks; else the current folder."""
+    here = Path.cwd()
+    return next((folder for folder in (here, *here.parents) if _is_root(folder)), here)
+
+
+def _is_root(folder: Path) -> bool:
+    return (folder / "notebooks").is_dir() and (folder / "fer_nb_utils").is_dir()
+
+
+class Workspace:
+    """The run folder: `training/` holds the runs, `figures/` and `tables/` what the notebooks show.
+
+    A relative `run_dir` counts from the repository's root, so that it is the same folder from wherever a notebook
+    runs; or from the folder in the variable FER_NB_RUNS, so that tests leave a user's runs alone. Figures and tables
+    made from the committed reference results go to `.reference`, apart from this run's.
+    """
+
+    def __init__(self, run_dir: str | Path):
+        self.folder = Path(os.environ.get("FER_NB_RUNS") or repository_root()) / run_dir
+
+    @property
+    def reference(self) -> "Workspace":
+        return Workspace(self.folder / "reference")
+
+    def run_folder(self, name: str) -> Path:
+        """Where the training run of this name goes."""
+        return self.folder / "training" / name
+
+    def runs(self) -> dict[str, Run]:
+        """The finished training runs by name, in alphabetical order; runs of former settings are left out."""
+        folders = sorted(path.parent for path in self.folder.glob("training/*/config.json"))
+        return {folder.name: Run.load(folder) for folder in folders if ".previous-" not in folder.name}
+
+    def save_figure(self, figure: Figure, name: str) -> None:
+        """Write `figures/<name>.png` (150 dots per inch) and `.svg`, the same bytes for the same figure."""
+        for suffix, options in ((".png", {"dpi": 150}), (".svg", {"metadata": {"Date": None}})):
+            path = self.folder / "figures" / (name + suffix)
+            with atomic_path(path) as temporary, matplotlib.rc_context({"svg.hashsalt": name}):
+                figure.savefig(temporary, bbox_inches="tight", **options)
+
+    def save_table(self, table: pd.DataFrame, name: str, note: str = "") -> None:
+        """Write `tables/<name>.csv` (six digits) and `.md` (three decimals, and the note below the table)."""
+        with atomic_path(self.folder / "tables" / f"{name}.csv") as temporary:
+            table.to_csv(temporary, float_format="%.6g")
+        write_text(self.folder / "tables" / f"{name}.md", markdown(table) + (f"\n*{note}*\n" if note else ""))

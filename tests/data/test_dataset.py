@@ -1,0 +1,496 @@
+"""The loader: every form gives the same data, and every bad input one clear sentence."""
+
+import logging
+import multiprocessing
+import shutil
+import tarfile
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from fer_nb_utils.classes import CLASSES, USAGES
+from fer_nb_utils.data.cache import cache_folder
+from fer_nb_utils.data.dataset import PUBLISHED, Dataset, identical_groups, load, split_validation
+from fer_nb_utils.data.formats import CSV_CLASSES
+from fer_nb_utils.errors import DataError, UserError
+
+PREFIXES = {"train": ("Training",), "test": ("PublicTest", "PrivateTest")}
+
+
+@pytest.fixture(autouse=True)
+def empty_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("FER_NB_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def faces(tmp_path) -> Path:
+    """A folder in FER-2013's layout with two images per class and usage."""
+    rng, root = np.random.default_rng(0), tmp_path / "faces"
+    for split, prefixes in PREFIXES.items():
+        for name in CLASSES:
+            folder = root / split / name
+            folder.mkdir(parents=True)
+            for prefix in prefixes:
+                for _ in range(2):
+                    pixels = rng.integers(0, 256, (48, 48), np.uint8)
+                    Image.fromarray(pixels).save(folder / f"{prefix}_{rng.integers(10**8)}.png")
+    return root
+
+
+def zipped(folder: Path, prefix: str = "") -> Path:
+    path = folder.with_suffix(".zip")
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.rglob("*")):
+            if file.is_file():
+                archive.write(file, prefix + file.relative_to(folder).as_posix())
+    return path
+
+
+def csv_text(dataset: Dataset, header: str = "emotion,pixels,Usage") -> str:
+    """Rows in the order of the header's columns, which may have blanks."""
+    rows = [header]
+    for image, label, usage in zip(dataset.images, dataset.labels, dataset.usage, strict=True):
+        cells = {
+            "emotion": str(CSV_CLASSES.index(CLASSES[label])),
+            "pixels": " ".join(map(str, image.ravel())),
+            "usage": str(usage),
+        }
+        rows.append(",".join(cells[name.strip().lower()] for name in header.split(",")))
+    return "\n".join(rows) + "\n"
+
+
+def assert_same(one: Dataset, other: Dataset) -> None:
+    assert one.fingerprint == other.fingerprint
+    for name in ("images", "labels", "usage", "files"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), strict=True)
+
+
+# Forms
+
+
+def test_folder_gives_every_image_with_its_label_usage_and_id(faces):
+    dataset = load(faces, progress=False)
+    assert (dataset.images.dtype, dataset.images.shape) == (np.uint8, (42, 48, 48))
+    assert dataset.labels.dtype == np.int64
+    assert set(dataset.usage) == set(USAGES)
+    assert dataset.name == "faces in faces"
+    assert not dataset.synthetic
+    assert dataset.fingerprint.startswith("sha256:")
+    for image, label, usage, file in zip(dataset.images, dataset.labels, dataset.usage, dataset.files, strict=True):
+        split = "train" if usage == "Training" else "test"
+        assert file.startswith(usage)
+        stored = Image.open(faces / split / CLASSES[label] / f"{file}.png")
+        np.testing.assert_array_equal(image, np.asarray(stored))
+
+
+def test_zip_unpacked_folder_and_one_level_down_agree(faces, tmp_path):
+    folder = load(faces, progress=False)
+    assert_same(load(zipped(faces), progress=False), folder)
+    assert_same(load(zipped(faces, "archive/"), progress=False), folder)
+    shutil.move(faces, tmp_path / "outer" / "archive")
+    assert_same(load(tmp_path / "outer", progress=False), folder)
+
+
+def test_tar_gz_of_the_folder_agrees(faces, tmp_path):
+    with tarfile.open(tmp_path / "faces.tar.gz", "w:gz") as archive:
+        archive.add(faces, "faces")
+    assert_same(load(tmp_path / "faces.tar.gz", progress=False), load(faces, progress=False))
+
+
+def test_upper_case_folders_and_system_files_do_no_harm(faces, tmp_path):
+    before = load(faces, progress=False)
+    for split in ("train", "test"):
+        for folder in list((faces / split).iterdir()):
+            folder.rename(folder.with_name(folder.name.upper() + "_")).rename(folder.with_name(folder.name.upper()))
+        (faces / split).rename(faces / "x").rename(faces / split.upper())
+    for junk in ("TRAIN/.DS_Store", "TRAIN/ANGRY/.DS_Store", "TEST/SAD/Thumbs.db", "TEST/SAD/desktop.ini"):
+        (faces / junk).write_bytes(b"junk")
+    (faces / "__MACOSX/train/angry").mkdir(parents=True)
+    (faces / "__MACOSX/train/angry/._Training_1.jpg").write_bytes(b"junk")
+    (faces / "README.md").write_text("not a face")
+    assert_same(load(faces, progress=False), before)
+    assert_same(load(zipped(faces), progress=False), before)
+
+
+@pytest.mark.parametrize("name", ["val", "validation", "Validation"])
+def test_validation_folder_becomes_public_test(faces, name):
+    for file in faces.glob("test/*/PublicTest_*"):
+        (faces / name / file.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.move(file, faces / name / file.parent.name / file.name.replace("PublicTest", "Training"))
+    assert load(faces, progress=False).counts().loc["all"].to_dict() == {
+        "Training": 14, "PublicTest": 14, "PrivateTest": 14, "all": 42,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("header", ["emotion,pixels,Usage", "emotion, Usage, pixels"])
+@pytest.mark.parametrize("packed", ["plain", "zip", "tar.gz", "folder"])
+def test_csv_in_every_packing(faces, tmp_path, header, packed):
+    expected = load(faces, progress=False)
+    name = "fer2013.csv" if header.startswith("emotion,pixels") else "icml_face_data.csv"
+    file = tmp_path / "csv" / name
+    file.parent.mkdir()
+    file.write_text(csv_text(expected, header))
+    (file.parent / "test.csv").write_text("pixels\n1 2 3\n")
+    source = {"plain": file, "folder": file.parent}.get(packed)
+    if packed == "zip":
+        source = zipped(file.parent)
+    elif packed == "tar.gz":
+        source = tmp_path / "c.tar.gz"
+        with tarfile.open(source, "w:gz") as archive:
+            archive.add(file.parent, "fer2013")
+    dataset = load(source, progress=False)
+    # rows were written in canonical order; ids, which a CSV lacks, are made up
+    np.testing.assert_array_equal(dataset.images, expected.images)
+    np.testing.assert_array_equal(dataset.labels, expected.labels)
+    np.testing.assert_array_equal(dataset.usage, expected.usage)
+    assert len(set(dataset.files)) == len(dataset)
+
+
+def test_own_faces_of_any_kind_are_converted_and_said_so(faces, caplog):
+    photo = Image.new("RGB", (200, 300), (255, 0, 0))
+    photo.paste((0, 0, 255), (0, 50, 200, 250))  # the central square
+    photo.save(faces / "train/happy/me.png")
+    Image.fromarray(np.full((60, 60), 40000, np.uint16)).save(faces / "train/happy/deep.png")
+    with caplog.at_level(logging.WARNING):
+        dataset = load(faces, progress=False)
+    assert "2 of 44 images" in caplog.text
+    image = dict(zip(dataset.files, dataset.images, strict=True))
+    assert abs(image["me"].astype(int) - 29).max() <= 3  # the luma of pure blue
+    assert set(image["deep"].ravel()) == {40000 >> 8}
+    caplog.clear()
+    assert_same(load(faces, progress=False), dataset)
+    assert "2 of 44 images" in caplog.text  # also from the cache
+
+
+def test_photos_are_turned_upright(faces):
+    pixels = np.zeros((96, 96), np.uint8)
+    pixels[:48] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    Image.fromarray(pixels).save(faces / "train/sad/turned.png", exif=exif)
+    dataset = load(faces, progress=False)
+    image = dataset.images[dataset.files == "turned"][0]
+    assert image[:20].max() < 50
+    assert image[28:].min() > 200
+
+
+def test_a_stem_used_twice_is_told_apart_by_its_path(faces):
+    for folder in ("train/angry", "train/happy"):
+        Image.new("L", (48, 48)).save(faces / folder / "1.png")
+    files = load(faces, progress=False).files
+    assert {"train/angry/1.png", "train/happy/1.png"} < set(files)
+    assert sum("/" in file for file in files) == 2
+
+
+def test_sample_is_the_default_and_the_variable_names_another(faces, monkeypatch):
+    sample = load()
+    assert sample.synthetic
+    assert sample.name == "synthetic sample"
+    assert sample.counts().loc["all", "all"] == len(sample) > 1000
+    assert_same(load("sample"), sample)
+    monkeypatch.setenv("FER2013_PATH", str(faces))
+    assert load(progress=False).name == "faces in faces"
+
+
+# Bad input
+
+
+def first(folder: Path, pattern: str = "train/fear/*") -> Path:
+    return min(folder.glob(pattern))
+
+
+def break_missing(faces):
+    return faces / "nowhere", "does not exist"
+
+
+def break_truncated_zip(faces):
+    path = zipped(faces)
+    path.write_bytes(path.read_bytes()[:-3000])
+    return path, "download"
+
+
+def break_truncated_tar(faces):
+    path = faces.with_suffix(".tar.gz")
+    with tarfile.open(path, "w:gz") as archive:
+        archive.add(faces, "faces")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    return path, "download"
+
+
+def break_zip_content(faces):
+    path = zipped(faces)
+    content = bytearray(path.read_bytes())
+    content[2000:2100] = bytes(100)
+    path.write_bytes(content)
+    return path, "download"
+
+
+def break_web_page(faces):
+    path = faces.with_suffix(".zip")
+    path.write_text("<html>Please sign in</html>")
+    return path, "neither a zip"
+
+
+def break_empty_file(faces):
+    path = faces.with_suffix(".zip")
+    path.touch()
+    return path, "neither a zip"
+
+
+def break_no_images(faces):
+    shutil.rmtree(faces)
+    faces.mkdir()
+    return faces, "holds no images"
+
+
+def break_inner_zip(faces):
+    folder = faces.parent / "outer"
+    folder.mkdir()
+    zipped(faces).rename(folder / "archive.zip")
+    return folder, "archive.zip"
+
+
+def break_inside_split(faces):
+    return faces / "train", "holds no images in train/<class>"
+
+
+def break_two_data_sets(faces):
+    shutil.copytree(faces, faces / "a")
+    shutil.move(faces / "train", faces / "b" / "train")
+    shutil.move(faces / "test", faces / "b" / "test")
+    return faces, "several data sets (a, b)"
+
+
+def break_class_folder(faces):
+    (faces / "train/fear").rename(faces / "train/contempt")
+    return faces, "unknown class folder 'contempt'"
+
+
+def break_image(faces):
+    first(faces).write_bytes(b"no image")
+    return faces, first(faces).name
+
+
+def break_image_end(faces):
+    file = first(faces)
+    file.write_bytes(file.read_bytes()[:500])
+    return faces, file.name
+
+
+def break_other_file(faces):
+    (faces / "train/fear/notes.txt").write_text("notes")
+    return faces, "notes.txt"
+
+
+def break_empty_class(faces):
+    shutil.rmtree(faces / "train/fear")
+    (faces / "train/fear").mkdir()
+    return faces, "'fear' in train"
+
+
+def break_empty_test_class(faces):
+    shutil.rmtree(faces / "test/fear")
+    return faces, "'fear' in test"
+
+
+def break_no_test(faces):
+    shutil.rmtree(faces / "test")
+    return faces, "no test images"
+
+
+def break_no_train(faces):
+    shutil.rmtree(faces / "train")
+    return faces, "no train images"
+
+
+def break_csv(edit, message):
+    def edited(faces):
+        path = faces.parent / "fer2013.csv"
+        path.write_text(edit(csv_text(load(faces, progress=False))))
+        shutil.rmtree(cache_folder())
+        return path, message
+
+    return edited
+
+
+def third_row(edit):
+    def edited(text):
+        lines = text.splitlines()
+        lines[3] = edit(*lines[3].split(","))
+        return "\n".join(lines)
+
+    return edited
+
+
+BAD_CSV = {
+    "pixel count": (third_row(lambda e, p, u: f"{e},{p} 7,{u}"), "line 4, has 2305 pixels instead of 2304"),
+    "pixel range": (third_row(lambda e, p, u: f"{e},256{p[p.index(' ') :]},{u}"), "line 4, has a pixel outside"),
+    "pixel text": (third_row(lambda e, p, u: f"{e},x{p},{u}"), "line 4, has a pixel that is no whole number"),
+    "pixel fraction": (third_row(lambda e, p, u: f"{e},1.5 {p},{u}"), "line 4, has a pixel that is no whole"),
+    "pixels empty": (third_row(lambda e, p, u: f"{e},,{u}"), "line 4, has 0 pixels"),
+    "label": (third_row(lambda e, p, u: f"7,{p},{u}"), "line 4, has the label '7'"),
+    "label text": (third_row(lambda e, p, u: f"angry,{p},{u}"), "line 4, has the label 'angry'"),
+    "usage": (third_row(lambda e, p, u: f"{e},{p},Test"), "line 4, has the usage 'Test'"),
+    "cut short": (lambda text: text[:-3000], "is cut short"),
+    "no labels": (lambda text: "pixels\n1 2 3\n", "has no labels"),
+    "no usage": (lambda text: "emotion,pixels\n0,1 2\n", "no column 'Usage'"),
+    "other table": (lambda text: "a,b\n1,2\n", "has no column 'pixels'"),
+    "header only": (lambda text: text.splitlines()[0], "has no rows"),
+    "empty": (lambda text: "", "has no column 'pixels'"),
+    "train only": (lambda text: "\n".join(text.splitlines()[:15]), "no test images"),
+    "binary": (lambda text: "\x00\x01" * 1000, "no column 'pixels'"),
+}
+BAD = {name[6:]: function for name, function in globals().items() if name.startswith("break_")}
+BAD.pop("csv")
+BAD |= {f"csv {name}": break_csv(*case) for name, case in BAD_CSV.items()}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_gives_one_sentence_and_leaves_nothing(faces, case):
+    path, message = BAD[case](faces)
+    with pytest.raises(DataError) as caught:
+        load(path, progress=False)
+    text = str(caught.value)
+    assert message in text
+    assert path.name in text
+    assert ": " in text  # the remedy
+    assert "\n" not in text
+    assert isinstance(caught.value, UserError)
+    assert not cache_folder().exists()
+
+
+# Cache
+
+
+def test_cached_copy_is_used_until_the_source_changes(faces, monkeypatch):
+    before = load(faces, progress=False)
+    with monkeypatch.context() as patch:
+        patch.setattr("fer_nb_utils.data.formats.read", None)
+        assert_same(load(faces, progress=False), before)
+    Image.new("L", (48, 48)).save(faces / "train/happy/new.png")
+    after = load(faces, progress=False)
+    assert len(after) == len(before) + 1
+    assert after.fingerprint != before.fingerprint
+
+
+@pytest.mark.parametrize("pattern", ["*.npz", "*.json"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "gone"])
+def test_damaged_cache_is_made_again(faces, pattern, damage):
+    before = load(faces, progress=False)
+    (file,) = cache_folder().glob(pattern)
+    content = bytearray(file.read_bytes())
+    if damage == "gone":
+        file.unlink()
+    else:
+        content[len(content) // 2] ^= 0x40
+        file.write_bytes({"cut": content[: len(content) // 2], "flip": content, "empty": b""}[damage])
+    assert_same(load(faces, progress=False), before)
+    assert_same(load(faces, progress=False), before)
+
+
+def test_cache_that_cannot_be_written_is_only_a_warning(faces, tmp_path, monkeypatch, caplog):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("FER_NB_CACHE", str(tmp_path / "file" / "cache"))
+    assert len(load(faces, progress=False)) == 42
+    assert "no decoded copy was kept" in caplog.text
+
+
+def test_processes_at_once_do_no_harm(faces):
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        results = pool.starmap(load, [(faces, False)] * 4)
+    for result in results:
+        assert_same(result, results[0])
+    assert sorted(file.suffix for file in cache_folder().iterdir()) == [".json", ".npz"]
+
+
+# Dataset and validation
+
+
+def test_subset_select_and_counts(faces):
+    dataset = load(faces, progress=False)
+    test = dataset.select("PublicTest", "PrivateTest")
+    assert len(test) == 28
+    assert test.fingerprint == dataset.fingerprint
+    assert dataset.subset(np.array([3, 1])).files.tolist() == dataset.files[[3, 1]].tolist()
+    counts = dataset.counts()
+    assert counts.index.tolist() == [*CLASSES, "all"]
+    assert counts.columns.tolist() == [*USAGES, "all"]
+    assert (counts.loc[list(CLASSES), list(USAGES)] == 2).all(axis=None)
+    assert test.counts().loc["all"].tolist() == [0, 14, 14, 28]
+
+
+def made(labels: np.ndarray, contents: np.ndarray, usage: str = "Training") -> Dataset:
+    """A data set in which images with the same content number are identical."""
+    images = np.zeros((len(labels), 48, 48), np.uint8)
+    images.reshape(len(labels), -1)[:, :4] = contents.astype("<u4").view(np.uint8).reshape(-1, 4)
+    files = np.array([f"{usage}_{i}" for i in range(len(labels))])
+    return Dataset(images, labels, np.full(len(labels), usage), files, "made", "sha256:0", "made")
+
+
+def test_identical_groups_are_numbered_by_appearance():
+    contents = np.array([5, 3, 9, 3, 5, 1, 3])
+    groups = identical_groups(made(np.zeros(7, np.int64), contents).images)
+    assert groups.tolist() == [0, 1, -1, 1, 0, -1, 1]
+    assert groups.dtype == np.int64
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_stratified_validation_keeps_shares_and_identical_images_together(seed):
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(7, 3000, p=[0.14, 0.02, 0.14, 0.25, 0.17, 0.17, 0.11])
+    dataset = made(labels, rng.integers(0, 4000, 3000))
+    train, validation = split_validation(dataset, seed=seed)
+    assert sorted([*train.files, *validation.files]) == sorted(dataset.files)
+    shares = validation.counts()["all"] / dataset.counts()["all"]
+    assert shares.between(0.06, 0.15).all()
+    assert shares["all"] == pytest.approx(0.1, abs=0.01)
+    assert not {image.tobytes() for image in train.images} & {image.tobytes() for image in validation.images}
+    assert split_validation(dataset, seed=seed)[1].files.tolist() == validation.files.tolist()
+    assert split_validation(dataset, seed=seed + 1)[1].files.tolist() != validation.files.tolist()
+
+
+def test_validation_never_holds_private_test_images(faces):
+    dataset = load(faces, progress=False)
+    train, validation = split_validation(dataset)
+    assert set(train.usage) | set(validation.usage) == {"Training"}
+    assert validation.counts()["all"].tolist() == [1] * 7 + [7]  # at least one of each class
+    train, validation = split_validation(dataset, how="PublicTest")
+    assert (set(train.usage), set(validation.usage)) == ({"Training"}, {"PublicTest"})
+    with pytest.raises(DataError, match="too few images"):
+        split_validation(dataset.select("Training", "PrivateTest"), how="PublicTest")
+    with pytest.raises(ValueError, match="k-fold"):
+        split_validation(dataset, how="k-fold")
+
+
+# FER-2013 itself
+
+
+def test_fer2013_loads_completely_and_fast(fer2013_zip):
+    start = time.perf_counter()
+    dataset = load(fer2013_zip, progress=False)
+    first_load = time.perf_counter() - start
+    start = time.perf_counter()
+    again = load(fer2013_zip, progress=False)
+    later_load = time.perf_counter() - start
+    assert_same(again, dataset)
+    assert dataset.name == "FER-2013"
+    assert len(dataset) == 35_887
+    assert (dataset.counts().loc[list(CLASSES), list(USAGES)] == PUBLISHED).all(axis=None)
+    assert dataset.counts().loc["all"].tolist() == [28_709, 3_589, 3_589, 35_887]
+    assert len(set(dataset.files)) == len(dataset)
+    pixels = dataset.select("Training").images
+    assert pixels.mean() / 255 == pytest.approx(0.5077, abs=5e-5)
+    assert first_load < 15  # about 4 s on a quiet machine
+    assert later_load < 2  # about 0.2 s
+
+
+def test_truncated_fer2013_is_refused(fer2013_zip, tmp_path):
+    path = tmp_path / "fer2013.zip"
+    with fer2013_zip.open("rb") as source:
+        path.write_bytes(source.read(1_000_000))
+    with pytest.raises(DataError, match="download or copy it again"):
+        load(path, progress=False)

@@ -1,0 +1,169 @@
+"""The pipeline on the demo clip and on frames that cameras also give."""
+
+import threading
+import time
+from itertools import islice
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from fer_nb_utils.classes import CLASSES
+from fer_nb_utils.live.demo import demo_clip
+from fer_nb_utils.live.detector import face_crop
+from fer_nb_utils.live.pipeline import STAGES, FrameError, Pipeline
+from fer_nb_utils.live.smoothing import overlap
+from fer_nb_utils.networks.load import load_network
+from fer_nb_utils.networks.prediction import predict
+
+
+@pytest.fixture(scope="module")
+def network():
+    return load_network()
+
+
+@pytest.fixture
+def pipeline(network):
+    return Pipeline(network.model, network.transform)
+
+
+@pytest.fixture(scope="module")
+def frame():
+    return next(islice(demo_clip(), 20, None)).image
+
+
+def watch_inputs(pipeline):
+    """What the network is given, batch by batch."""
+    seen = []
+    pipeline.model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+    return seen
+
+
+def test_every_face_of_the_demo_clip_is_found_and_keeps_its_number_and_label(pipeline):
+    numbers, labels = {}, {}
+    for frame in demo_clip():
+        faces = pipeline(frame.image, frame.seconds).faces
+        assert len(faces) == 1, frame.seconds
+        assert overlap([faces[0].box], [frame.box])[0, 0] >= 0.5, frame.seconds
+        numbers.setdefault(frame.content, set()).add(faces[0].number)
+        labels.setdefault(frame.content, []).append(faces[0].label)
+    assert [len(found) for found in numbers.values()] == [1, 1]
+    changes = [sum(a != b for a, b in zip(found, found[1:], strict=False)) for found in labels.values()]
+    assert changes[0] == 0  # a photograph keeps its expression
+    assert changes[1] <= 2 * len(CLASSES)  # one that comes and goes may change the label twice
+
+
+def test_live_crop_and_evaluation_give_the_network_equal_tensors(pipeline, network, frame):
+    seen = watch_inputs(pipeline)
+    face = pipeline(frame, 0.0).faces[0]
+    images = torch.from_numpy(face_crop(frame, face.box))[None]
+    assert torch.equal(seen[0], network.transform(images))
+    assert np.allclose(face.probabilities, predict(network.model, images, network.transform)[0], atol=1e-4)
+
+
+def test_an_image_of_the_training_size_reaches_the_network_unchanged(pipeline, network):
+    image = np.random.default_rng(0).integers(0, 256, (48, 48), dtype=np.uint8)
+    seen = watch_inputs(pipeline)
+    pipeline.classify([face_crop(image, (0, 0, 48, 48), margin=0)])
+    assert torch.equal(seen[0], network.transform(torch.from_numpy(image)[None]))
+
+
+def test_faces_of_a_frame_are_one_batch(pipeline, frame):
+    seen = watch_inputs(pipeline)
+    many = cv2.resize(np.tile(frame, (2, 5, 1)), (1600, 640), interpolation=cv2.INTER_AREA)
+    faces = pipeline(many, 0.0).faces
+    assert len(faces) == 10 and [len(batch) for batch in seen] == [10]
+    assert sorted(face.number for face in faces) == list(range(1, 11))
+
+
+def test_a_frame_without_a_face_does_not_trouble_the_network(pipeline):
+    seen = watch_inputs(pipeline)
+    result = pipeline(np.full((480, 640, 3), 128, np.uint8), 0.0)
+    assert result.faces == () and seen == []
+
+
+def test_every_stage_is_timed(pipeline, frame):
+    milliseconds = pipeline(frame, 0.0).milliseconds
+    assert tuple(milliseconds) == STAGES and min(milliseconds.values()) >= 0
+    assert milliseconds["detect"] > 0.1 and milliseconds["classify"] > 0.1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: cv2.cvtColor(image, cv2.COLOR_BGR2GRAY),
+        lambda image: cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[:, :, None],
+        lambda image: cv2.cvtColor(image, cv2.COLOR_BGR2BGRA),
+        lambda image: cv2.resize(image, (3840, 2880), interpolation=cv2.INTER_CUBIC),
+    ],
+    ids=["grey", "grey with an axis", "alpha", "4K"],
+)
+def test_other_kinds_of_frames_show_the_same_face(pipeline, frame, change):
+    expected = pipeline(frame, 0.0).faces[0]
+    pipeline.reset()
+    changed = change(frame)
+    (face,) = pipeline(changed, 0.0).faces
+    scale = len(changed) / len(frame)
+    assert overlap([np.array(face.box) / scale], [expected.box])[0, 0] > 0.85
+    assert face.label == expected.label
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        None,
+        np.zeros((0, 640, 3), np.uint8),
+        np.zeros((480, 640, 3), np.float32),
+        np.zeros((480, 640, 2), np.uint8),
+        np.zeros(640, np.uint8),
+    ],
+    ids=["none", "empty", "float", "two channels", "line"],
+)
+def test_what_is_no_picture_is_one_sentence_and_the_next_frame_is_fine(pipeline, frame, image):
+    with pytest.raises(FrameError, match=r"^The frame [^.]*\.$"):
+        pipeline(image, 0.0)
+    assert len(pipeline(frame, 0.1).faces) == 1
+
+
+def test_a_face_at_the_edge_is_cropped_with_a_replicated_border(pipeline, frame):
+    (face,) = pipeline(frame, 0.0).faces
+    x, y, width, height = face.box
+    cut = np.ascontiguousarray(frame[max(y - 12, 0) :, max(x - 12, 0) :])
+    pipeline.reset()
+    assert len(pipeline(cut, 0.0).faces) == 1
+
+
+def test_the_callers_model_and_threads_stay_as_they_were(network, frame):
+    network.model.train()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        Pipeline(network.model, network.transform)(frame, 0.0)
+        assert network.model.training and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+        network.model.eval()
+
+
+def test_threads_may_share_it(pipeline, frame):
+    """OpenCV's cascade and the smoothing are not made for that, so calls wait for each other."""
+    found, inside, detect = [], threading.Semaphore(), pipeline.detector
+
+    def alone(image):
+        assert inside.acquire(blocking=False)
+        time.sleep(0.005)  # time for another thread to come in
+        boxes = detect(image)
+        inside.release()
+        return boxes
+
+    pipeline.detector = alone
+    threads = [
+        threading.Thread(target=lambda: found.extend(len(pipeline(frame, 0.0).faces) for _ in range(5)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [1] * 20 and pipeline.smoother.count == 1

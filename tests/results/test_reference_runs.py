@@ -1,0 +1,77 @@
+import json
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+from made_up_predictions import random_table
+
+from fer_nb_utils.classes import CLASSES
+from fer_nb_utils.data.dataset import PUBLISHED
+from fer_nb_utils.results import measures
+from fer_nb_utils.results.paper import PAPER_CLAIMS, PAPER_TABLE1, PAPER_TABLE2
+from fer_nb_utils.results.reference_runs import reference_runs
+
+
+def test_papers_tables_agree_with_each_other_and_with_the_data():
+    table1, table2 = PAPER_TABLE1, PAPER_TABLE2
+    assert table2["support"].tolist() == (PUBLISHED["PublicTest"] + PUBLISHED["PrivateTest"]).tolist()
+    assert (table1["support"] == table2["support"].sum()).all()
+    # Table 2 holds means over the models, so its weighted averages must give Table 1's means
+    weighted = table2.mul(table2["support"], axis=0).sum() / table2["support"].sum()
+    for measure in ("precision", "recall", "f1"):
+        assert weighted[measure] == pytest.approx(table1[measure].mean(), abs=0.002)
+    assert table2["auc"].mean() == pytest.approx(table1["auc"].mean(), abs=0.002)
+    assert table1["recall"].tolist() == table1["accuracy"].tolist()
+
+
+def test_papers_tables_have_the_layout_of_ours():
+    predictions = random_table()
+    assert measures.table1({"resnet18": predictions}).columns.equals(PAPER_TABLE1.columns)
+    ours = measures.table2({"resnet18": predictions})
+    paper = PAPER_TABLE2
+    assert ours.columns.equals(paper.columns) and ours.index.equals(paper.index)
+
+
+def test_claims_quote_their_numbers():
+    claims = PAPER_CLAIMS
+    assert claims["unfreeze"].numbers == {"fc": 0.416, "layer4": 0.912}
+    assert claims["accuracy"].numbers["resnet50"] == 0.654
+    best = PAPER_TABLE2["f1"].sort_values().index
+    assert set(best[-2:]) == {"happy", "surprise"}  # as the claim "expressions" says
+    assert set(best[:2]) == {"fear", "sad"}
+    assert set(claims["expressions"].numbers) == set(CLASSES)
+
+
+def test_reference_runs_are_read_by_folder_name(tmp_path, monkeypatch):
+    monkeypatch.setattr("fer_nb_utils.results.reference_runs.FOLDER", tmp_path)
+    assert reference_runs() == {}
+    predictions = random_table(40)
+    for name in ("b", "a"):
+        (tmp_path / name).mkdir()
+        pd.DataFrame({"epoch": [1], "train_loss": [1.5]}).to_csv(tmp_path / name / "history.csv", index=False)
+        predictions.to_csv(tmp_path / name / "predictions.csv.gz", index=False)
+        (tmp_path / name / "metrics.json").write_text(json.dumps(measures.metrics(predictions, n=10)))
+        (tmp_path / name / "config.json").write_text(json.dumps({"model": "resnet18"}))
+    (tmp_path / "no run").mkdir()
+    runs = reference_runs()
+    assert list(runs) == ["a", "b"]
+    assert runs["a"].config["model"] == "resnet18" and runs["a"].history["train_loss"].item() == 1.5
+    row = measures.table1_row(runs["a"].predictions)
+    assert runs["a"].metrics["full"]["accuracy"] == pytest.approx(row["accuracy"])
+
+
+def test_the_committed_metrics_follow_from_the_committed_predictions():
+    runs = reference_runs()
+    if not runs:
+        pytest.skip("no reference results committed yet")
+    for name, run in runs.items():
+        for test_set, rows in measures.test_sets(run.predictions, run.twins_in_train).items():
+            measured, stored = measures.table1_row(rows), run.metrics[test_set]
+            for measure in measures.MEASURES:
+                assert measured[measure] == pytest.approx(stored[measure], abs=5e-4), (name, test_set)
+
+
+def test_papers_tables_load_without_torch_or_matplotlib():
+    code = "import sys, fer_nb_utils.results.paper; sys.exit(bool({'torch', 'matplotlib'} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", code], check=True)
