@@ -15,13 +15,19 @@ from ..errors import WeightsError
 
 MODELS = ("resnet18", "resnet34", "resnet50")
 STAGES = ("stem", "layer1", "layer2", "layer3", "layer4", "fc")
+IMAGENET = "ImageNet-1k (torchvision IMAGENET1K_V1)"
 TRAINABLE = ("fc", "layer4", "layer3", "layer2", "layer1", "all")
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Initial weights and where they came from: `label` for tables, `sha256` of the file (None for random weights)."""
+    """Initial weights and where they came from.
 
+    `kind`: "imagenet" (torchvision's own file, known by its hash), "file" (a user's), or "random"; `label`: for
+    tables; `sha256`: of the file, None for random weights.
+    """
+
+    kind: str
     label: str
     sha256: str | None
     state: dict[str, Tensor] | None
@@ -59,12 +65,14 @@ def read_weights(name: str, weights: str | Path) -> Weights:
     if name not in MODELS:
         raise WeightsError(f"There is no network {name!r}; choose one of {', '.join(MODELS)}.")
     if str(weights) == "none":
-        return Weights("random", None, None)
+        return Weights("random", "random", None, None)
     if str(weights) == "imagenet":
         return _read_imagenet(name)
     path = _find_weights(name, Path(weights).expanduser())
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Weights(path.name, digest, read_state(path))
+    if _is_published(name, digest):
+        return Weights("imagenet", IMAGENET, digest, read_state(path))
+    return Weights("file", path.name, digest, read_state(path))
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -140,7 +148,13 @@ def _read_imagenet(name: str) -> Weights:
             f"The ImageNet weights of {name} could not be downloaded; fetch {published.url} elsewhere and "
             f"put the file at {target}, or name a folder that holds it as weights, or use weights=none."
         ) from error
-    return Weights("ImageNet-1k (torchvision IMAGENET1K_V1)", hashlib.sha256(target.read_bytes()).hexdigest(), state)
+    return Weights("imagenet", IMAGENET, hashlib.sha256(target.read_bytes()).hexdigest(), state)
+
+
+def _is_published(name: str, digest: str) -> bool:
+    """Whether torchvision's file of ImageNet weights has this SHA-256; its name ends with the first digits."""
+    url = get_model_weights(name).IMAGENET1K_V1.url
+    return digest.startswith(Path(url).stem.rpartition("-")[2])
 
 
 def _find_weights(name: str, path: Path) -> Path:
