@@ -19,7 +19,7 @@ class TrainConfig:
     """
 
     model: str = "resnet18"
-    weights: str = "imagenet"  # imagenet, none, or a file or folder of state dicts
+    weights: str = "imagenet"  # imagenet, embedded, none, or a file or folder of state dicts
     trainable: str = "layer4"  # first trained stage
     image_size: int = 64  # pixels
     epochs: int = 20
