@@ -22,7 +22,7 @@ SCALE = ".scale"
 SHA256 = {
     "resnet18": "4134b552e7a0e43341a69ae89b6432948973453e747fa0fc4a9eb0461a0019e3",
     "resnet34": "e3da8eb7cadcf35be33cecf5186242d4b3478abbf98b408a09b31320dffcd3fa",
-    "resnet50": "588e2dac6e3a524fc5dda8e804716b33f6b6c4c35c352355e11981f1799941a0",
+    "resnet50": "72301d1ad4463f4437d98100ee0aeda989d4bd489ed635c4731be926303e77e0",
 }
 
 
@@ -51,7 +51,8 @@ def quantized(state: dict[str, Tensor]) -> dict[str, Tensor]:
     stored = {}
     for name, tensor in state.items():
         if tensor.ndim < 2:
-            stored[name] = tensor.float() if tensor.is_floating_point() else tensor
+            # a variance above float16's range was saved as infinite, which would silence its channel for good
+            stored[name] = tensor.nan_to_num().float() if tensor.is_floating_point() else tensor
             continue
         rows = tensor.float().flatten(1)
         scale = rows.abs().amax(dim=1) / 127

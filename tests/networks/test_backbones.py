@@ -42,6 +42,11 @@ def test_a_weight_comes_back_within_half_a_step_of_its_channels_scale():
     assert backbones.quantized(state)["conv.weight"].dtype == torch.int8
 
 
+def test_an_infinite_variance_becomes_the_largest_float16():
+    state = {"bn.running_var": torch.tensor([1.0, torch.inf], dtype=torch.float16)}
+    assert backbones.quantized(state)["bn.running_var"].tolist() == [1.0, 65504.0]
+
+
 def test_a_dead_filter_stays_zero():
     state = {"conv.weight": torch.stack([torch.zeros(2, 3, 3), torch.ones(2, 3, 3)])}
     assert torch.equal(backbones.dequantized(backbones.quantized(state))["conv.weight"], state["conv.weight"])
