@@ -60,9 +60,9 @@ def _folder(run_dir: Path, folder: str, unreadable: dict[str, str]) -> dict:
 
 
 def _claims(tables: Path) -> dict:
-    """The rows of `claims.csv` with their keys, and the note below `claims.md`."""
-    rows = pd.read_csv(tables / "claims.csv", index_col=0, dtype=str, keep_default_na=False).to_dict("index")
-    text = tables.joinpath("claims.md").read_text(encoding="utf-8").rstrip() if rows else ""
+    """The rows of `claims.csv`, and the note at the end of `claims.md`."""
+    rows = pd.read_csv(tables / "claims.csv", index_col=0, dtype=str, keep_default_na=False).to_dict("records")
+    text = (tables / "claims.md").read_text(encoding="utf-8").rstrip()
     return {"rows": rows, "note": text.splitlines()[-1].strip("*") if text.endswith("*") else ""}
 
 

@@ -68,7 +68,7 @@ def kept_apart(what: str, unreadable: dict[str, str]) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        unreadable[what] = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+        unreadable[what] = FOLDERS.sub("", f"{type(error).__name__}: {error}".splitlines()[0][:300])
 
 
 def _read_runs(run_dir: Path, unreadable: dict[str, str]) -> dict[str, tuple[Run, dict]]:
@@ -89,9 +89,7 @@ def _reference() -> list[dict]:
 def _record(run: Run) -> dict:
     """One run: its data, settings and costs, and per test set Table 1's measures with their 95 % intervals and the
     measures of each expression, on the full set with the 95 % interval of F1."""
-    table1 = {
-        name: {key: measured[key] for key in (*MEASURES, "intervals")} for name, measured in run.metrics.items()
-    }
+    table1 = {name: {key: measured[key] for key in (*MEASURES, "intervals")} for name, measured in run.metrics.items()}
     classes = {name: {label: dict(row) for label, row in of["per_class"].items()} for name, of in run.metrics.items()}
     for label, (low, high) in f1_intervals({"": run.predictions}).iterrows():
         classes["full"][label] |= {"f1_low": low, "f1_high": high}

@@ -75,7 +75,10 @@ class Workspace:
         """
         texts = {"Title": figure.get_suptitle(), "Description": figure.get_supxlabel()}
         texts = {key: " ".join(text.split()) for key, text in texts.items() if text}
-        for suffix, options in ((".png", {"dpi": 150, "metadata": texts}), (".svg", {"metadata": texts | {"Date": None}})):
+        for suffix, options in (
+            (".png", {"dpi": 150, "metadata": texts}),
+            (".svg", {"metadata": texts | {"Date": None}}),
+        ):
             path = self.folder / "figures" / (name + suffix)
             with atomic_path(path) as temporary, matplotlib.rc_context({"svg.hashsalt": name}):
                 figure.savefig(temporary, bbox_inches="tight", **options)
