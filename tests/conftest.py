@@ -10,10 +10,16 @@ from fer_nb_utils.data.dataset import load
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
     """Decoded copies stay among the tests, and the user's choice of data outside."""
+    folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FER_NB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("FER_NB_CACHE", str(folder))
         patch.delenv("FER2013_PATH", raising=False)
-        yield
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def sample(own_cache):
+    return _load("sample", own_cache)
 
 
 @pytest.fixture(scope="session")
@@ -25,5 +31,12 @@ def fer2013_zip():
 
 
 @pytest.fixture(scope="session")
-def fer2013(fer2013_zip):
-    return load(fer2013_zip, progress=False)
+def fer2013(fer2013_zip, own_cache):
+    return _load(fer2013_zip, own_cache)
+
+
+def _load(source, cache):
+    """Decode into the shared cache, whatever cache the test that asks first has for itself."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FER_NB_CACHE", str(cache))
+        return load(source)

@@ -9,19 +9,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import platformdirs
 
 from ..files import atomic_path, write_json
 from .formats import Decoded
 
-CACHE_VERSION = 1  # raise when decoding changes, so that older copies are not used
+CACHE_VERSION = 2  # raise when decoding changes, so that older copies are not used
 
 log = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
-    """$FER_NB_CACHE, or a folder in the user's cache, where torch keeps its downloads too."""
-    user_cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("FER_NB_CACHE") or Path(user_cache) / "fer_nb_utils")
+    """$FER_NB_CACHE, or this package's folder where the system keeps caches."""
+    return Path(os.environ.get("FER_NB_CACHE") or platformdirs.user_cache_path("fer_nb_utils", appauthor=False))
 
 
 def cached(key: str, decode: Callable[[], Decoded]) -> tuple[Decoded, str]:
@@ -42,25 +42,26 @@ def cached(key: str, decode: Callable[[], Decoded]) -> tuple[Decoded, str]:
     return decoded, fingerprint
 
 
-def _arrays_path(pointer: Path, fingerprint: str) -> Path:
-    return pointer.with_name(f"{fingerprint.removeprefix('sha256:')}.npz")
+def _arrays_path(fingerprint: str) -> Path:
+    return cache_folder() / f"{fingerprint.removeprefix('sha256:')}.npz"
 
 
 def _read_cache(pointer: Path) -> tuple[Decoded, str]:
     entry = json.loads(pointer.read_text(encoding="utf-8"))
-    with np.load(_arrays_path(pointer, entry["fingerprint"]), allow_pickle=False) as arrays:  # checks the CRC
-        decoded = Decoded(*(arrays[name] for name in Decoded._fields[:4]), entry["converted"])
-    return decoded, entry["fingerprint"]
+    with np.load(_arrays_path(entry["fingerprint"]), allow_pickle=False) as arrays:  # checks the CRC
+        return Decoded(**arrays, converted=entry["converted"]), entry["fingerprint"]
 
 
 def _write_cache(pointer: Path, decoded: Decoded, fingerprint: str) -> None:
-    with atomic_path(_arrays_path(pointer, fingerprint)) as temporary:
-        np.savez(temporary, **dict(zip(Decoded._fields[:4], decoded[:4], strict=True)))
-    write_json(pointer, {"fingerprint": fingerprint, "converted": decoded.converted})
+    arrays = decoded._asdict()
+    converted = arrays.pop("converted")
+    with atomic_path(_arrays_path(fingerprint)) as temporary:
+        np.savez(temporary, **arrays)
+    write_json(pointer, {"fingerprint": fingerprint, "converted": converted})
 
 
 def _fingerprint(decoded: Decoded) -> str:
     digest = hashlib.sha256(np.ascontiguousarray(decoded.images))
     digest.update(decoded.labels.astype("<i8"))
-    digest.update("\n".join([*decoded.usage, *decoded.paths]).encode(errors="surrogateescape"))
+    digest.update("\n".join([*decoded.usage, *decoded.paths]).encode())
     return f"sha256:{digest.hexdigest()[:16]}"

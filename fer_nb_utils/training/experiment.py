@@ -86,7 +86,7 @@ def _train_and_test(
     config: TrainConfig, weights: Weights, dataset: Dataset, folder: Path, device: torch.device
 ) -> None:
     precision = best_precision(device) if config.precision == "auto" else config.precision
-    train, validation = split_validation(dataset, config.validation, seed=config.seed)
+    train, validation = split_validation(dataset, seed=config.seed)
     model = assemble(config.model, weights, config.trainable, config.seed)
     start = time.perf_counter()
     history = fit(model, config, train, validation, folder, device, precision)

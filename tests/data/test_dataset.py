@@ -73,7 +73,7 @@ def assert_same(one: Dataset, other: Dataset) -> None:
 
 
 def test_folder_gives_every_image_with_its_label_usage_and_id(faces):
-    dataset = load(faces, progress=False)
+    dataset = load(faces)
     assert (dataset.images.dtype, dataset.images.shape) == (np.uint8, (42, 48, 48))
     assert dataset.labels.dtype == np.int64
     assert set(dataset.usage) == set(USAGES)
@@ -88,21 +88,21 @@ def test_folder_gives_every_image_with_its_label_usage_and_id(faces):
 
 
 def test_zip_unpacked_folder_and_one_level_down_agree(faces, tmp_path):
-    folder = load(faces, progress=False)
-    assert_same(load(zipped(faces), progress=False), folder)
-    assert_same(load(zipped(faces, "archive/"), progress=False), folder)
+    folder = load(faces)
+    assert_same(load(zipped(faces)), folder)
+    assert_same(load(zipped(faces, "archive/")), folder)
     shutil.move(faces, tmp_path / "outer" / "archive")
-    assert_same(load(tmp_path / "outer", progress=False), folder)
+    assert_same(load(tmp_path / "outer"), folder)
 
 
 def test_tar_gz_of_the_folder_agrees(faces, tmp_path):
     with tarfile.open(tmp_path / "faces.tar.gz", "w:gz") as archive:
         archive.add(faces, "faces")
-    assert_same(load(tmp_path / "faces.tar.gz", progress=False), load(faces, progress=False))
+    assert_same(load(tmp_path / "faces.tar.gz"), load(faces))
 
 
 def test_upper_case_folders_and_system_files_do_no_harm(faces, tmp_path):
-    before = load(faces, progress=False)
+    before = load(faces)
     for split in ("train", "test"):
         for folder in list((faces / split).iterdir()):
             folder.rename(folder.with_name(folder.name.upper() + "_")).rename(folder.with_name(folder.name.upper()))
@@ -112,8 +112,8 @@ def test_upper_case_folders_and_system_files_do_no_harm(faces, tmp_path):
     (faces / "__MACOSX/train/angry").mkdir(parents=True)
     (faces / "__MACOSX/train/angry/._Training_1.jpg").write_bytes(b"junk")
     (faces / "README.md").write_text("not a face")
-    assert_same(load(faces, progress=False), before)
-    assert_same(load(zipped(faces), progress=False), before)
+    assert_same(load(faces), before)
+    assert_same(load(zipped(faces)), before)
 
 
 @pytest.mark.parametrize("name", ["val", "validation", "Validation"])
@@ -121,7 +121,7 @@ def test_validation_folder_becomes_public_test(faces, name):
     for file in faces.glob("test/*/PublicTest_*"):
         (faces / name / file.parent.name).mkdir(parents=True, exist_ok=True)
         shutil.move(file, faces / name / file.parent.name / file.name.replace("PublicTest", "Training"))
-    assert load(faces, progress=False).counts().loc["all"].to_dict() == {
+    assert load(faces).counts().loc["all"].to_dict() == {
         "Training": 14, "PublicTest": 14, "PrivateTest": 14, "all": 42,
     }  # fmt: skip
 
@@ -129,7 +129,7 @@ def test_validation_folder_becomes_public_test(faces, name):
 @pytest.mark.parametrize("header", ["emotion,pixels,Usage", "emotion, Usage, pixels"])
 @pytest.mark.parametrize("packed", ["plain", "zip", "tar.gz", "folder"])
 def test_csv_in_every_packing(faces, tmp_path, header, packed):
-    expected = load(faces, progress=False)
+    expected = load(faces)
     name = "fer2013.csv" if header.startswith("emotion,pixels") else "icml_face_data.csv"
     file = tmp_path / "csv" / name
     file.parent.mkdir()
@@ -142,7 +142,7 @@ def test_csv_in_every_packing(faces, tmp_path, header, packed):
         source = tmp_path / "c.tar.gz"
         with tarfile.open(source, "w:gz") as archive:
             archive.add(file.parent, "fer2013")
-    dataset = load(source, progress=False)
+    dataset = load(source)
     # rows were written in canonical order; ids, which a CSV lacks, are made up
     np.testing.assert_array_equal(dataset.images, expected.images)
     np.testing.assert_array_equal(dataset.labels, expected.labels)
@@ -156,13 +156,13 @@ def test_own_faces_of_any_kind_are_converted_and_said_so(faces, caplog):
     photo.save(faces / "train/happy/me.png")
     Image.fromarray(np.full((60, 60), 40000, np.uint16)).save(faces / "train/happy/deep.png")
     with caplog.at_level(logging.WARNING):
-        dataset = load(faces, progress=False)
+        dataset = load(faces)
     assert "2 of 44 images" in caplog.text
     image = dict(zip(dataset.files, dataset.images, strict=True))
     assert abs(image["me"].astype(int) - 29).max() <= 3  # the luma of pure blue
     assert set(image["deep"].ravel()) == {40000 >> 8}
     caplog.clear()
-    assert_same(load(faces, progress=False), dataset)
+    assert_same(load(faces), dataset)
     assert "2 of 44 images" in caplog.text  # also from the cache
 
 
@@ -172,7 +172,7 @@ def test_photos_are_turned_upright(faces):
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down
     Image.fromarray(pixels).save(faces / "train/sad/turned.png", exif=exif)
-    dataset = load(faces, progress=False)
+    dataset = load(faces)
     image = dataset.images[dataset.files == "turned"][0]
     assert image[:20].max() < 50
     assert image[28:].min() > 200
@@ -181,7 +181,7 @@ def test_photos_are_turned_upright(faces):
 def test_a_stem_used_twice_is_told_apart_by_its_path(faces):
     for folder in ("train/angry", "train/happy"):
         Image.new("L", (48, 48)).save(faces / folder / "1.png")
-    files = load(faces, progress=False).files
+    files = load(faces).files
     assert {"train/angry/1.png", "train/happy/1.png"} < set(files)
     assert sum("/" in file for file in files) == 2
 
@@ -193,7 +193,7 @@ def test_sample_is_the_default_and_the_variable_names_another(faces, monkeypatch
     assert sample.counts().loc["all", "all"] == len(sample) > 1000
     assert_same(load("sample"), sample)
     monkeypatch.setenv("FER2013_PATH", str(faces))
-    assert load(progress=False).name == "faces in faces"
+    assert load().name == "faces in faces"
 
 
 # Bad input
@@ -310,7 +310,7 @@ def break_no_train(faces):
 def break_csv(edit, message):
     def edited(faces):
         path = faces.parent / "fer2013.csv"
-        path.write_text(edit(csv_text(load(faces, progress=False))))
+        path.write_text(edit(csv_text(load(faces))))
         shutil.rmtree(cache_folder())
         return path, message
 
@@ -353,7 +353,7 @@ BAD |= {f"csv {name}": break_csv(*case) for name, case in BAD_CSV.items()}
 def test_bad_input_gives_one_sentence_and_leaves_nothing(faces, case):
     path, message = BAD[case](faces)
     with pytest.raises(DataError) as caught:
-        load(path, progress=False)
+        load(path)
     text = str(caught.value)
     assert message in text
     assert path.name in text
@@ -367,12 +367,12 @@ def test_bad_input_gives_one_sentence_and_leaves_nothing(faces, case):
 
 
 def test_cached_copy_is_used_until_the_source_changes(faces, monkeypatch):
-    before = load(faces, progress=False)
+    before = load(faces)
     with monkeypatch.context() as patch:
         patch.setattr("fer_nb_utils.data.formats.read", None)
-        assert_same(load(faces, progress=False), before)
+        assert_same(load(faces), before)
     Image.new("L", (48, 48)).save(faces / "train/happy/new.png")
-    after = load(faces, progress=False)
+    after = load(faces)
     assert len(after) == len(before) + 1
     assert after.fingerprint != before.fingerprint
 
@@ -380,7 +380,7 @@ def test_cached_copy_is_used_until_the_source_changes(faces, monkeypatch):
 @pytest.mark.parametrize("pattern", ["*.npz", "*.json"])
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "gone"])
 def test_damaged_cache_is_made_again(faces, pattern, damage):
-    before = load(faces, progress=False)
+    before = load(faces)
     (file,) = cache_folder().glob(pattern)
     content = bytearray(file.read_bytes())
     if damage == "gone":
@@ -388,20 +388,20 @@ def test_damaged_cache_is_made_again(faces, pattern, damage):
     else:
         content[len(content) // 2] ^= 0x40
         file.write_bytes({"cut": content[: len(content) // 2], "flip": content, "empty": b""}[damage])
-    assert_same(load(faces, progress=False), before)
-    assert_same(load(faces, progress=False), before)
+    assert_same(load(faces), before)
+    assert_same(load(faces), before)
 
 
 def test_cache_that_cannot_be_written_is_only_a_warning(faces, tmp_path, monkeypatch, caplog):
     (tmp_path / "file").touch()
     monkeypatch.setenv("FER_NB_CACHE", str(tmp_path / "file" / "cache"))
-    assert len(load(faces, progress=False)) == 42
+    assert len(load(faces)) == 42
     assert "no decoded copy was kept" in caplog.text
 
 
 def test_processes_at_once_do_no_harm(faces):
     with multiprocessing.get_context("spawn").Pool(2) as pool:
-        results = pool.starmap(load, [(faces, False)] * 4)
+        results = pool.starmap(load, [(faces,)] * 4)
     for result in results:
         assert_same(result, results[0])
     assert sorted(file.suffix for file in cache_folder().iterdir()) == [".json", ".npz"]
@@ -411,7 +411,7 @@ def test_processes_at_once_do_no_harm(faces):
 
 
 def test_subset_select_and_counts(faces):
-    dataset = load(faces, progress=False)
+    dataset = load(faces)
     test = dataset.select("PublicTest", "PrivateTest")
     assert len(test) == 28
     assert test.fingerprint == dataset.fingerprint
@@ -454,7 +454,7 @@ def test_stratified_validation_keeps_shares_and_identical_images_together(seed):
 
 
 def test_validation_never_holds_private_test_images(faces):
-    dataset = load(faces, progress=False)
+    dataset = load(faces)
     train, validation = split_validation(dataset)
     assert set(train.usage) | set(validation.usage) == {"Training"}
     assert validation.counts()["all"].tolist() == [1] * 7 + [7]  # at least one of each class
@@ -471,10 +471,10 @@ def test_validation_never_holds_private_test_images(faces):
 
 def test_fer2013_loads_completely_and_fast(fer2013_zip):
     start = time.perf_counter()
-    dataset = load(fer2013_zip, progress=False)
+    dataset = load(fer2013_zip)
     first_load = time.perf_counter() - start
     start = time.perf_counter()
-    again = load(fer2013_zip, progress=False)
+    again = load(fer2013_zip)
     later_load = time.perf_counter() - start
     assert_same(again, dataset)
     assert dataset.name == "FER-2013"
@@ -493,4 +493,4 @@ def test_truncated_fer2013_is_refused(fer2013_zip, tmp_path):
     with fer2013_zip.open("rb") as source:
         path.write_bytes(source.read(1_000_000))
     with pytest.raises(DataError, match="download or copy it again"):
-        load(path, progress=False)
+        load(path)
