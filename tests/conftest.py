@@ -19,7 +19,7 @@ def own_cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def sample(own_cache):
-    return _load("sample", own_cache)
+    return load("sample")
 
 
 @pytest.fixture(scope="session")
@@ -32,11 +32,4 @@ def fer2013_zip():
 
 @pytest.fixture(scope="session")
 def fer2013(fer2013_zip, own_cache):
-    return _load(fer2013_zip, own_cache)
-
-
-def _load(source, cache):
-    """Decode into the shared cache, whatever cache the test that asks first has for itself."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FER_NB_CACHE", str(cache))
-        return load(source)
+    return load(fer2013_zip)

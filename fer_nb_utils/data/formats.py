@@ -251,7 +251,7 @@ def _find_csv(names: dict[str, tuple[str, ...]], path: Path) -> str:
 
 def _read_csv(stream: IO[bytes], where: Path, size: int) -> Decoded:
     if stream.peek(2)[:2] == GZIP:
-        stream = gzip.open(stream)
+        stream = gzip.GzipFile(fileobj=stream)
     images, labels, usages = [], [], []
     with progress_bar(desc=where.name, total=size, unit="B", unit_scale=True) as bar:
         rows = csv.reader(_counted(io.TextIOWrapper(stream, "utf-8-sig", errors="replace", newline=""), where, bar))
