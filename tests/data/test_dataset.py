@@ -1,24 +1,36 @@
 """The loader: every form gives the same data, and every bad input one clear sentence."""
 
+import errno
+import gzip
 import logging
+import os
+import re
 import shutil
+import struct
+import sys
 import tarfile
 import threading
 import zipfile
+import zlib
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from fer_nb_utils.__main__ import main
 from fer_nb_utils.classes import CLASSES, USAGES
 from fer_nb_utils.data import formats
 from fer_nb_utils.data.cache import cache_folder
 from fer_nb_utils.data.dataset import PUBLISHED, Dataset, identical_groups, load, split_validation
 from fer_nb_utils.data.formats import CSV_CLASSES
 from fer_nb_utils.errors import DataError, UserError
+from fer_nb_utils.results.measures import read_predictions
 
+needs_links = pytest.mark.skipif(sys.platform == "win32", reason="Windows makes no links for everybody")
 PREFIXES = {"train": ("Training",), "test": ("PublicTest", "PrivateTest")}
 
 
@@ -128,7 +140,7 @@ def test_validation_folder_becomes_public_test(faces, name):
 
 
 @pytest.mark.parametrize("header", ["emotion,pixels,Usage", "emotion, Usage, pixels"])
-@pytest.mark.parametrize("packed", ["plain", "zip", "tar.gz", "folder"])
+@pytest.mark.parametrize("packed", ["plain", "zip", "tar.gz", "folder", "gz", "gz in a folder"])
 def test_csv_in_every_packing(faces, tmp_path, header, packed):
     expected = load(faces)
     name = "fer2013.csv" if header.startswith("emotion,pixels") else "icml_face_data.csv"
@@ -136,7 +148,11 @@ def test_csv_in_every_packing(faces, tmp_path, header, packed):
     file.parent.mkdir()
     file.write_text(csv_text(expected, header))
     (file.parent / "test.csv").write_text("pixels\n1 2 3\n")
-    source = {"plain": file, "folder": file.parent}.get(packed)
+    source = {"plain": file, "folder": file.parent, "gz in a folder": file.parent}.get(packed)
+    if packed.startswith("gz"):
+        Path(f"{file}.gz").write_bytes(gzip.compress(file.read_bytes()))
+        file.unlink()
+        source = source or Path(f"{file}.gz")
     if packed == "zip":
         source = zipped(file.parent)
     elif packed == "tar.gz":
@@ -198,6 +214,69 @@ def test_sample_is_the_default_and_the_variable_names_another(faces, sample, own
     assert load().name == "faces in faces"
 
 
+NAMES = [
+    "NA",
+    "null",
+    "nan",
+    "None",
+    "#N_A",
+    "007",
+    "1e5",
+    "-inf",
+    "True",
+    " a b ",
+    'a,"b"',
+    "naïve 表 🙂",
+    "a.b",
+    "$x$",
+]
+
+
+def test_every_name_survives_the_predictions_file(faces, tmp_path):
+    for name in NAMES:
+        shutil.copy(first(faces, "test/sad/*"), faces / "test/sad" / f"{name}.png")
+    test = load(faces).select("PublicTest", "PrivateTest")
+    assert set(NAMES) < set(test.files)
+    identity = {"file": test.files, "usage": test.usage, "label": np.array(CLASSES)[test.labels]}
+    pd.DataFrame(identity | dict.fromkeys(CLASSES, 1 / 7)).to_csv(tmp_path / "predictions.csv", index=False)
+    assert read_predictions(tmp_path / "predictions.csv")["file"].tolist() == test.files.tolist()
+
+
+def test_paths_with_blanks_and_any_script_are_read(faces, tmp_path):
+    folder = faces.rename(tmp_path / "my faces – 表 100 %")
+    assert load(folder).name == "faces in my faces – 表 100 %"
+    assert len(load(zipped(folder))) == 42
+
+
+@needs_links
+def test_links_are_followed_but_never_back_up(faces, tmp_path):
+    before = load(faces)
+    (faces / "train/happy").rename(tmp_path / "elsewhere")
+    (faces / "train/happy").symlink_to(tmp_path / "elsewhere")
+    file = first(faces, "test/sad/*")
+    shutil.move(file, tmp_path / file.name)
+    file.symlink_to(tmp_path / file.name)
+    for place in ("up", "train/up", "train/fear/up"):
+        (faces / place).symlink_to(faces)
+    (tmp_path / "elsewhere/around").symlink_to(tmp_path / "elsewhere")
+    assert_same(load(faces), before)
+
+
+@needs_links
+def test_a_link_to_nowhere_outside_the_classes_does_no_harm(faces):
+    (faces / "latest").symlink_to(faces / "nowhere")
+    assert len(load(faces)) == 42
+
+
+@needs_links
+def test_hard_links_in_a_tar_are_images_too(faces, tmp_path):
+    file = first(faces)
+    os.link(file, file.with_name("twin.png"))
+    with tarfile.open(tmp_path / "faces.tar", "w") as archive:
+        archive.add(faces, "faces")
+    assert_same(load(tmp_path / "faces.tar"), load(faces))
+
+
 # Bad input
 
 
@@ -243,6 +322,69 @@ def break_empty_file(faces):
     return path, "neither a zip"
 
 
+def break_text_file(faces):
+    path = faces.with_suffix(".txt")
+    path.write_text("notes")
+    return path, "neither a zip"
+
+
+def break_text_called_tar(faces):
+    path = faces.with_suffix(".tar")
+    path.write_text("notes")
+    return path, "download"
+
+
+def break_text_called_gzip(faces):
+    path = faces.with_suffix(".csv.gz")
+    path.write_text("notes")
+    return path, "has no column 'pixels'"
+
+
+def break_truncated_gzip(faces):
+    path = faces.with_suffix(".csv.gz")
+    path.write_bytes(gzip.compress(csv_text(load(faces)).encode())[:-2000])
+    shutil.rmtree(cache_folder())
+    return path, "download"
+
+
+def break_pipe(faces):
+    path = faces.with_suffix(".pipe")
+    os.mkfifo(path)
+    return path, "neither a zip"
+
+
+def break_empty_zip(faces):
+    path = faces.with_suffix(".zip")
+    zipfile.ZipFile(path, "w").close()
+    return path, "holds no images"
+
+
+def break_zip_of_a_zip(faces):
+    zipped(faces)
+    path = faces.parent / "outer.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(faces.with_suffix(".zip"), "faces.zip")
+    return path, "faces.zip"
+
+
+def zip_with(faces, offset, value):
+    """A zip with two bytes at `offset` in all entries of its directory replaced."""
+    path = zipped(faces)
+    content = bytearray(path.read_bytes())
+    for entry in re.finditer(b"PK\1\2", content):
+        content[entry.start() + offset : entry.start() + offset + 2] = value
+    path.write_bytes(content)
+    return path
+
+
+def break_password(faces):
+    return zip_with(faces, 8, b"\1\0"), "password required for extraction): unpack it"
+
+
+def break_unknown_compression(faces):
+    return zip_with(faces, 10, b"\x63\0"), "compression method is not supported): unpack it"
+
+
 def break_no_images(faces):
     shutil.rmtree(faces)
     faces.mkdir()
@@ -281,6 +423,66 @@ def break_image_end(faces):
     file = first(faces)
     file.write_bytes(file.read_bytes()[:500])
     return faces, file.name
+
+
+def break_photograph_cut_short(faces):
+    file = faces / "train/fear/photo.jpg"
+    Image.effect_noise((300, 300), 50).save(file)
+    file.write_bytes(file.read_bytes()[:4000])
+    return faces, "photo.jpg is no readable image"
+
+
+def break_image_of_no_bytes(faces):
+    first(faces).write_bytes(b"")
+    return faces, f"{first(faces).name} is no readable image"
+
+
+def break_image_of_many_pixels(faces, side=10_000):
+    """A small file that claims a huge image."""
+    header = struct.pack(">4s2I5B", b"IHDR", side, side, 8, 0, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+    (faces / "train/fear/bomb.png").write_bytes(png + struct.pack(">I4s", 0, b"IDAT"))
+    return faces, "bomb.png is larger than 32 MiB or 89 megapixels"
+
+
+def break_image_of_very_many_pixels(faces):
+    return break_image_of_many_pixels(faces, 100_000)
+
+
+def break_zip_bomb(faces):
+    path = zipped(faces)
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("train/fear/bomb.png", bytes(2**25 + 1))
+    return path, "bomb.png is larger than 32 MiB or 89 megapixels"
+
+
+def break_link_to_nowhere(faces):
+    (faces / "train/fear/link.png").symlink_to(faces / "nowhere.png")
+    return faces, "link.png cannot be read (No such file or directory)"
+
+
+def break_two_spellings(faces):
+    path = zipped(faces)
+    with zipfile.ZipFile(path, "a") as archive:
+        for split in ("train", "Train"):
+            archive.write(first(faces), f"{split}/fear/1.png")
+    return path, "holds train/fear/1.png and Train/fear/1.png, which are one name"
+
+
+def tar_with(faces, name):
+    path = faces.with_suffix(".tar")
+    with tarfile.open(path, "w") as archive:
+        archive.add(faces, "")
+        archive.add(first(faces), f"train/fear/{name}")
+    return path
+
+
+def break_name_that_is_no_text(faces):
+    return tar_with(faces, "\udcff.png"), "train/fear/\\udcff.png' has a name that cannot be written as text: rename it"
+
+
+def break_name_of_two_lines(faces):
+    return tar_with(faces, "a\nb.png"), "train/fear/a\\nb.png' has a name that cannot be written as text"
 
 
 def break_other_file(faces):
@@ -342,6 +544,7 @@ BAD_CSV = {
     "no usage": (lambda text: "emotion,pixels\n0,1 2\n", "no column 'Usage'"),
     "other table": (lambda text: "a,b\n1,2\n", "has no column 'pixels'"),
     "header only": (lambda text: text.splitlines()[0], "has no rows"),
+    "endless line": (lambda text: text + "0," + "1 " * 2**15, "larger than a table of faces"),
     "empty": (lambda text: "", "has no column 'pixels'"),
     "train only": (lambda text: "\n".join(text.splitlines()[:15]), "no test images"),
     "binary": (lambda text: "\x00\x01" * 1000, "no column 'pixels'"),
@@ -363,6 +566,46 @@ def test_bad_input_gives_one_sentence_and_leaves_nothing(faces, case):
     assert "\n" not in text
     assert isinstance(caught.value, UserError)
     assert not cache_folder().exists()
+
+
+@pytest.mark.parametrize("case", ["missing", "password", "name_that_is_no_text", "csv usage"])
+def test_data_check_prints_the_sentence(faces, case):
+    path, message = BAD[case](faces)
+    done = CliRunner().invoke(main, ["data", "check", str(path)])
+    assert (done.exit_code, done.output.count("\n")) == (2, 1)
+    assert done.output.startswith("Error: ") and message in done.output
+
+
+@pytest.mark.parametrize("source", ["a\udcff", "a\nb"])
+def test_a_path_that_is_no_text_is_refused(source):
+    with pytest.raises(DataError, match=r"^'a\\.+' has a name that cannot be written as text: rename it$"):
+        load(source)
+
+
+def test_a_tilde_of_nobody_is_a_name_like_any_other():
+    with pytest.raises(DataError, match="^~nobody-of-this-name/faces does not exist"):
+        load("~nobody-of-this-name/faces")
+
+
+def test_a_folder_that_may_not_be_read_is_named(faces, monkeypatch):
+    def scandir(folder):
+        if str(folder).endswith("fear"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        return listed(folder)
+
+    listed = os.scandir
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(DataError, match=r"fear cannot be read \(Permission denied\): make it readable or remove it$"):
+        load(faces)
+
+
+def test_a_table_without_end_is_refused(faces, monkeypatch):
+    path, _ = break_csv(lambda text: text, "")(faces)
+    monkeypatch.setattr(formats, "MAX_TEXT", path.stat().st_size - 1)
+    with pytest.raises(DataError, match=r"fer2013\.csv is larger than a table of faces can be"):
+        load(path)
+    monkeypatch.setattr(formats, "MAX_TEXT", path.stat().st_size)
+    assert len(load(path)) == 42
 
 
 # Cache
