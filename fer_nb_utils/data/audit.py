@@ -66,17 +66,9 @@ def audit_index(table: pd.DataFrame) -> Audit:
 
 def data_report(dataset: Dataset) -> str:
     """Counts per class and split, the audit, and whether this is FER-2013 as published, as text."""
-    return "\n".join(
-        (
-            f"{dataset.name}: {len(dataset):,} images, {dataset.fingerprint}",
-            "",
-            _lines(dataset.counts().rename_axis(index=None, columns=None)),
-            "",
-            _lines(audit(dataset).summary()),
-            "",
-            _verdict(dataset),
-        )
-    )
+    title = f"{dataset.name}: {len(dataset):,} images, {dataset.fingerprint}"
+    counts = _lines(dataset.counts().rename_axis(index=None, columns=None))
+    return "\n\n".join((title, counts, _lines(audit(dataset).summary()), _verdict(dataset)))
 
 
 def _lines(table: pd.DataFrame | pd.Series) -> str:

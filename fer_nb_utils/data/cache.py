@@ -28,36 +28,24 @@ def cached(key: str, decode: Callable[[], Decoded]) -> tuple[Decoded, str]:
     """The decoded data set of this key and its fingerprint: from the cache, or else by `decode`, and kept there."""
     pointer = cache_folder() / f"source-{key}-{CACHE_VERSION}.json"
     try:
-        return _read_cache(pointer)
+        entry = json.loads(pointer.read_text(encoding="utf-8"))
+        with np.load(pointer.with_name(entry["arrays"]), allow_pickle=False) as arrays:  # checks the CRC
+            return Decoded(**arrays, converted=entry["converted"]), entry["fingerprint"]
     except FileNotFoundError:
         pass
     except Exception as error:  # damage shows in many ways
         log.warning("the cached copy %s is damaged (%s) and is made again", pointer, error)
     decoded = decode()
-    fingerprint = _fingerprint(decoded)
+    arrays, fingerprint = decoded._asdict(), _fingerprint(decoded)
+    entry = {"fingerprint": fingerprint, "arrays": f"{fingerprint.removeprefix('sha256:')}.npz"}
+    entry["converted"] = arrays.pop("converted")
     try:
-        _write_cache(pointer, decoded, fingerprint)
+        with atomic_path(pointer.with_name(entry["arrays"])) as temporary:
+            np.savez(temporary, **arrays)
+        write_json(pointer, entry)
     except OSError as error:  # a full or read-only disk, or on Windows a copy that another process is reading
         log.warning("no decoded copy was kept in %s: %s", pointer.parent, error)
     return decoded, fingerprint
-
-
-def _arrays_path(fingerprint: str) -> Path:
-    return cache_folder() / f"{fingerprint.removeprefix('sha256:')}.npz"
-
-
-def _read_cache(pointer: Path) -> tuple[Decoded, str]:
-    entry = json.loads(pointer.read_text(encoding="utf-8"))
-    with np.load(_arrays_path(entry["fingerprint"]), allow_pickle=False) as arrays:  # checks the CRC
-        return Decoded(**arrays, converted=entry["converted"]), entry["fingerprint"]
-
-
-def _write_cache(pointer: Path, decoded: Decoded, fingerprint: str) -> None:
-    arrays = decoded._asdict()
-    converted = arrays.pop("converted")
-    with atomic_path(_arrays_path(fingerprint)) as temporary:
-        np.savez(temporary, **arrays)
-    write_json(pointer, {"fingerprint": fingerprint, "converted": converted})
 
 
 def _fingerprint(decoded: Decoded) -> str:

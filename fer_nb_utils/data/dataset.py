@@ -56,8 +56,7 @@ class Dataset:
 
     def subset(self, index: np.ndarray) -> "Dataset":
         """The images of a boolean mask (n,) or of integer positions, under the same name and fingerprint."""
-        parts = {name: getattr(self, name)[index] for name in ("images", "labels", "usage", "files")}
-        return replace(self, **parts)
+        return replace(self, **{name: getattr(self, name)[index] for name in ("images", "labels", "usage", "files")})
 
     def select(self, *usages: str) -> "Dataset":
         """The images of the given usages."""
@@ -100,7 +99,7 @@ def load(source: str | Path | None = None) -> Dataset:
             decoded.converted, len(decoded.labels), path,
         )  # fmt: skip
     dataset = _dataset(decoded, f"faces in {path.resolve().name}", fingerprint, source)
-    if is_published(dataset):
+    if (dataset.counts().loc[list(CLASSES), list(USAGES)] == PUBLISHED).all(axis=None):
         return replace(dataset, name="FER-2013")
     return dataset
 
@@ -111,11 +110,6 @@ def _dataset(decoded: Decoded, name: str, fingerprint: str, source: str) -> Data
     uses = Counter(stems)
     files = [stem if uses[stem] == 1 else path for stem, path in zip(stems, decoded.paths, strict=True)]
     return Dataset(*decoded[:3], np.array(files), name, fingerprint, source)
-
-
-def is_published(dataset: Dataset) -> bool:
-    """Whether the counts per class and usage are those of FER-2013 as published."""
-    return bool((dataset.counts().loc[list(CLASSES), list(USAGES)] == PUBLISHED).all(axis=None))
 
 
 def identical_groups(images: np.ndarray) -> np.ndarray:
@@ -148,7 +142,7 @@ def _draw_stratified(labels: np.ndarray, groups: np.ndarray, fraction: float, se
     for label in range(len(CLASSES)):
         order = rng.permutation(np.flatnonzero(labels[first] == label))
         before = np.cumsum(sizes[order]) - sizes[order]
-        quota = max(round(fraction * sizes[order].sum()), int(len(order) > 1))
+        quota = max(round(fraction * sizes[order].sum()), 1 if len(order) > 1 else 0)
         drawn[order[before < quota]] = True
     return drawn[unit]
 

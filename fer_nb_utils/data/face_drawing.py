@@ -182,21 +182,18 @@ class Head:
         wrinkle, smile, depress, stretch, tighten, jaw = (self.au[unit] for unit in (9, 12, 16, 20, 23, 26))
         stretched = min(stretch, 1)
         rounded = jaw * max(1 - stretch, 0)
-
-        u = P * self.mouth_half
+        u = P * self.mouth_half  # from corner to corner
         rest = self.mouth_v + self.corner * np.abs(P) ** 1.8
         rise = 0.025 * smile * face.teeth + 0.02 * wrinkle + 0.02 * jaw + 0.05 * rounded
         fall = 0.1 * smile * face.teeth + 0.25 * jaw * (1 - 0.3 * stretched) + 0.06 * depress
         upper = rest - ARCH * rise
         lower = rest + ARCH ** (1 - 0.4 * stretched) * fall
-
         full = face.lips * max(1 - 0.3 * smile - 0.75 * tighten - 0.35 * stretch - 0.1 * jaw, 0.15)
         bow = 1 - 0.35 * np.exp(-((P / 0.16) ** 2))
         tone = face.skin * face.lip_tone
         self._fill_band(u, upper - 0.85 * full * ARCH**1.3 * bow, upper, tone * 0.88)
         self._fill_band(u, lower, lower + 1.15 * full * ARCH**1.2, tone)
         self._fill_band(u, upper, lower, 28)
-
         upper_teeth = upper + ARCH * (0.025 + 0.05 * min(smile + stretch, 1))
         lower_teeth = lower - ARCH * 0.055 * min(depress + 0.6 * stretch, 1)
         inner = slice(2, -2)  # the corners show none

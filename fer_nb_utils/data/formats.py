@@ -11,7 +11,7 @@ import tarfile
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -28,12 +28,9 @@ SIZE = 48
 SPLITS = {"train": "Training", "val": "PublicTest", "validation": "PublicTest", "test": "PrivateTest"}
 CSV_NAMES = ("fer2013.csv", "icml_face_data.csv", "train.csv", "test.csv")
 CSV_CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # label numbers 0 to 6
-CSV_REMEDY = "use fer2013.csv or icml_face_data.csv"
-CSV_LACKS = {
-    "pixels": "no column 'pixels'",
-    "emotion": "no labels (no column 'emotion')",
-    "usage": "no column 'Usage', so no test split",
-}
+CSV_LABELS = {str(i): CLASSES.index(name) for i, name in enumerate(CSV_CLASSES)}
+CSV_COLUMNS = ("emotion", "pixels", "usage")
+CSV_REMEDY = "use fer2013.csv or icml_face_data.csv, which have emotion, pixels and Usage"
 CSV_ENDS, GZIP = (".csv", ".csv.gz"), b"\x1f\x8b"
 MAX_BYTES = 2**25  # of an image file; its pixels are limited by Pillow
 MAX_LINE, MAX_TEXT = 2**16, 2**31  # characters of a CSV, where 2,304 pixels take 9,216 and FER-2013 takes 3e8
@@ -69,8 +66,7 @@ class Face(NamedTuple):
 def read(path: Path) -> Decoded:
     """Decode the data set at `path`; raises DataError, or what `one_sentence` turns into it."""
     with _members(path) as (sizes, open_member):
-        names = {name: _parts(name) for name in sizes}
-        names = {name: parts for name, parts in names.items() if not _is_junk(parts)}
+        names = {name: _parts(name) for name in sizes if not _is_junk(_parts(name))}
         faces = _find_faces(names, path)
         if faces:
             decoded = _read_faces(faces, open_member, path)
@@ -88,14 +84,13 @@ def one_sentence(path: Path) -> Iterator[None]:
     """Turn what an unreadable file, folder or archive raises into a DataError that names it and the remedy."""
     try:
         yield
-    except RuntimeError as error:  # zipfile's, for a password or an unknown compression
-        raise DataError(f"{path} cannot be unpacked ({error}): unpack it yourself and give the folder") from error
-    except (*DAMAGES, OSError) as error:
-        if isinstance(error, OSError) and error.strerror:
-            place = error.filename or path
-            raise DataError(f"{place} cannot be read ({error.strerror}): make it readable or remove it") from error
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path} cannot be read, perhaps cut short ({reason}): download or copy it again") from error
+    except (*DAMAGES, OSError, RuntimeError) as error:
+        place, reason, remedy = path, " ".join(str(error).split()), "it may be cut short, download or copy it again"
+        if isinstance(error, RuntimeError):  # zipfile's, for a password or an unknown compression
+            remedy = "unpack it yourself and give the folder"
+        elif isinstance(error, OSError) and error.strerror:  # not gzip's, which has none
+            place, reason, remedy = error.filename or path, error.strerror, "make it readable or remove it"
+        raise DataError(f"{place} cannot be read ({reason}): {remedy}") from error
 
 
 def check_name(name: str) -> None:
@@ -133,10 +128,10 @@ def _members(path: Path) -> Iterator[tuple[dict[str, int], Callable[[str], IO[by
         sizes = {name: stat.st_size for name, stat in _walk(path)}
         yield sizes, lambda name: (path / name).open("rb")
         return
-    magic = b""
-    if path.is_file():  # not a device, nor a pipe that nobody fills
-        with path.open("rb") as stream:
-            magic = stream.read(2)
+    if not path.is_file():  # a pipe that nobody fills would never end
+        raise DataError(f"{path} is neither a file nor a folder: give the path of FER-2013")
+    with path.open("rb") as stream:
+        magic = stream.read(2)
     if magic == b"PK":
         with zipfile.ZipFile(path) as archive:
             files = [item for item in archive.infolist() if not item.is_dir()]
@@ -255,13 +250,17 @@ def _read_csv(stream: IO[bytes], where: Path, size: int) -> Decoded:
     images, labels, usages = [], [], []
     with progress_bar(desc=where.name, total=size, unit="B", unit_scale=True) as bar:
         rows = csv.reader(_counted(io.TextIOWrapper(stream, "utf-8-sig", errors="replace", newline=""), where, bar))
-        columns = _columns([name.strip().lower() for name in next(rows, [])], where)
+        header = [name.strip().lower() for name in next(rows, [])]
+        missing = [name for name in CSV_COLUMNS if name not in header]
+        if missing:
+            raise DataError(f"{where} has no column '{missing[0]}': {CSV_REMEDY}")
+        columns = [header.index(name) for name in CSV_COLUMNS]
         for row in filter(None, rows):
             try:
                 label, pixels, usage = (row[column].strip() for column in columns)
                 images.append(_pixels(pixels))
-                labels.append(_label(label))
-                usages.append(_one_of(usage, USAGES, "usage"))
+                labels.append(CSV_LABELS[_one_of(CSV_LABELS, label, "label")])
+                usages.append(_one_of(USAGES, usage, "usage"))
             except IndexError:
                 raise DataError(f"{where}, line {rows.line_num}, is cut short: download it again") from None
             except ValueError as error:
@@ -284,13 +283,6 @@ def _counted(text: io.TextIOBase, where: Path, bar: tqdm) -> Iterator[str]:
         yield line
 
 
-def _columns(header: list[str], where: Path) -> tuple[int, int, int]:
-    for name, problem in CSV_LACKS.items():
-        if name not in header:
-            raise DataError(f"{where} has {problem}: {CSV_REMEDY}")
-    return header.index("emotion"), header.index("pixels"), header.index("usage")
-
-
 def _pixels(text: str) -> np.ndarray:
     with warnings.catch_warnings(action="error", category=DeprecationWarning):  # numpy only warns
         try:
@@ -304,17 +296,10 @@ def _pixels(text: str) -> np.ndarray:
     return values.astype(np.uint8).reshape(SIZE, SIZE)
 
 
-def _label(text: str) -> int:
-    return CLASSES.index(CSV_CLASSES[int(_one_of(text, "0123456", "label"))])
-
-
-def _one_of(text: str, allowed: Sequence[str], what: str) -> str:
-    if text not in tuple(allowed):
+def _one_of(allowed: Collection[str], text: str, what: str) -> str:
+    if text not in allowed:
         raise ValueError(f"the {what} '{text}' instead of one of {', '.join(allowed)}")
     return text
-
-
-# The whole
 
 
 def _check_complete(decoded: Decoded, path: Path) -> None:

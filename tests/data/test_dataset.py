@@ -337,7 +337,7 @@ def break_text_called_tar(faces):
 def break_text_called_gzip(faces):
     path = faces.with_suffix(".csv.gz")
     path.write_text("notes")
-    return path, "has no column 'pixels'"
+    return path, "has no column 'emotion'"
 
 
 def break_truncated_gzip(faces):
@@ -348,9 +348,9 @@ def break_truncated_gzip(faces):
 
 
 def break_pipe(faces):
-    path = faces.with_suffix(".pipe")
+    path = faces.with_suffix(".csv")
     os.mkfifo(path)
-    return path, "neither a zip"
+    return path, "neither a file nor a folder"
 
 
 def break_empty_zip(faces):
@@ -532,22 +532,26 @@ def third_row(edit):
 
 BAD_CSV = {
     "pixel count": (third_row(lambda e, p, u: f"{e},{p} 7,{u}"), "line 4, has 2305 pixels instead of 2304"),
-    "pixel range": (third_row(lambda e, p, u: f"{e},256{p[p.index(' ') :]},{u}"), "line 4, has a pixel outside"),
+    "pixel range": (
+        third_row(lambda e, p, u: f"{e},256{p[p.index(' ') :]},{u}"),
+        "line 4, has a pixel outside",
+    ),
     "pixel text": (third_row(lambda e, p, u: f"{e},x{p},{u}"), "line 4, has a pixel that is no whole number"),
-    "pixel fraction": (third_row(lambda e, p, u: f"{e},1.5 {p},{u}"), "line 4, has a pixel that is no whole"),
+    "pixel fraction": (third_row(lambda e, p, u: f"{e},1.5 {p},{u}"), "line 4, has a pixel that is no whole number"),
     "pixels empty": (third_row(lambda e, p, u: f"{e},,{u}"), "line 4, has 0 pixels"),
     "label": (third_row(lambda e, p, u: f"7,{p},{u}"), "line 4, has the label '7'"),
     "label text": (third_row(lambda e, p, u: f"angry,{p},{u}"), "line 4, has the label 'angry'"),
     "usage": (third_row(lambda e, p, u: f"{e},{p},Test"), "line 4, has the usage 'Test'"),
     "cut short": (lambda text: text[:-3000], "is cut short"),
-    "no labels": (lambda text: "pixels\n1 2 3\n", "has no labels"),
-    "no usage": (lambda text: "emotion,pixels\n0,1 2\n", "no column 'Usage'"),
-    "other table": (lambda text: "a,b\n1,2\n", "has no column 'pixels'"),
+    "no labels": (lambda text: "pixels\n1 2 3\n", "no column 'emotion'"),
+    "no usage": (lambda text: "emotion,pixels\n0,1 2\n", "no column 'usage'"),
+    "no pixels": (lambda text: "emotion,Usage\n0,Training\n", "no column 'pixels'"),
+    "other table": (lambda text: "a,b\n1,2\n", "has no column 'emotion'"),
     "header only": (lambda text: text.splitlines()[0], "has no rows"),
     "endless line": (lambda text: text + "0," + "1 " * 2**15, "larger than a table of faces"),
-    "empty": (lambda text: "", "has no column 'pixels'"),
+    "empty": (lambda text: "", "has no column 'emotion'"),
     "train only": (lambda text: "\n".join(text.splitlines()[:15]), "no test images"),
-    "binary": (lambda text: "\x00\x01" * 1000, "no column 'pixels'"),
+    "binary": (lambda text: "\x00\x01" * 1000, "no column 'emotion'"),
 }
 BAD = {name[6:]: function for name, function in globals().items() if name.startswith("break_")}
 BAD.pop("csv")
