@@ -31,6 +31,7 @@ def style() -> Iterator[None]:
         "legend.frameon": False,
         "lines.linewidth": 1.8,
         "text.color": INK,
+        "text.parse_math": False,  # names of data and runs may hold "$"
         "xtick.color": FAINT,
         "ytick.color": FAINT,
     }

@@ -25,7 +25,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     """Read and check `predictions.csv` (or `.csv.gz`); raise UserError when it is not a predictions file."""
     path = Path(path)
     try:
-        table = pd.read_csv(path, dtype={"file": str, "usage": str, "label": str})
+        table = pd.read_csv(path, dtype={"file": str, "usage": str, "label": str}, keep_default_na=False)  # "NA.png"
     except (OSError, EOFError, ValueError) as error:  # ValueError: pandas' parser and decoding errors
         reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
         raise UserError(f"{path} {reason}: evaluate the run again to write it.") from error

@@ -5,7 +5,7 @@ import pytest
 
 from fer_nb_utils.classes import CLASSES, USAGES
 from fer_nb_utils.data.audit import audit, audit_index, data_report, index, load_index
-from fer_nb_utils.data.dataset import PUBLISHED, Dataset, count_images, load
+from fer_nb_utils.data.dataset import PUBLISHED, Dataset, count_images
 
 TRAIN, PUBLIC, PRIVATE = USAGES
 DEFECTS = {  # of FER-2013, counted independently
@@ -60,8 +60,8 @@ def test_index_describes_each_image(flawed):
     assert table["std"].iloc[7] == pytest.approx(flawed.images[7].std() / 255, abs=5e-5)
 
 
-def test_report_of_the_sample_says_what_it_is():
-    report = data_report(load("sample"))
+def test_report_of_the_sample_says_what_it_is(sample):
+    report = data_report(sample)
     assert "synthetic sample, not FER-2013" in report
     for word in (*CLASSES, *USAGES, "test images with a twin in train", "sha256:"):
         assert word in report

@@ -74,13 +74,6 @@ def test_training_never_reads_a_test_image(sample, tmp_path):
     assert_same(*models)
 
 
-def test_public_test_may_validate_when_asked_for(sample, halves, tmp_path):
-    parts = split_validation(sample, "PublicTest")
-    assert set(parts[1].usage) == {"PublicTest"}
-    _, history = train(TINY, (halves[0], parts[1]), tmp_path, epochs=1, validation="PublicTest")
-    assert len(history) == 1
-
-
 def test_history_counts_every_image_alike(halves, tmp_path):
     """With a learning rate of zero the last state equals the first, so the accuracies can be checked by hand."""
     model, history = train(
