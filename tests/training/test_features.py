@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import chisquare
-from slim_resnet import noise_dataset, slim_resnet
+from tiny_training import noise_dataset, slim_resnet
 from tqdm import tqdm
 
 from fer_nb_utils.errors import UserError
@@ -157,8 +157,9 @@ def test_room_on_the_disk_is_reserved_before_anything_is_written(images, backbon
 
 def test_the_progress_bar_ends_full(images, backbone, tmp_path, monkeypatch):
     bars = []
-    monkeypatch.setattr(
-        features, "progress_bar", lambda **options: bars.append(tqdm(**options, file=open(os.devnull, "w"))) or bars[-1]
-    )
-    computed(images, backbone, tmp_path, views=2)
-    assert [(bar.n, bar.total, bar.unit) for bar in bars] == [(600, 600, "image")]
+    with open(os.devnull, "w") as nowhere:
+        monkeypatch.setattr(
+            features, "progress_bar", lambda **options: bars.append(tqdm(**options, file=nowhere)) or bars[-1]
+        )
+        computed(images, backbone, tmp_path, views=2)
+    assert [(bar.n, bar.total, bar.desc, bar.unit) for bar in bars] == [(600, 600, "features", "image")]

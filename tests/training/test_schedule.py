@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from slim_resnet import Recorder, noise_dataset, slim_resnet
+from tiny_training import Recorder, noise_dataset, slim_resnet
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from fer_nb_utils.training.config import TrainConfig

@@ -1,4 +1,4 @@
-"""A ResNet of torchvision's own blocks with few channels, and a few made-up images: a training in milliseconds."""
+"""Trainings for tests: a run of seconds, and for those of milliseconds a ResNet of few channels and made-up images."""
 
 import numpy as np
 import torch
@@ -9,6 +9,9 @@ from torchvision.models.resnet import BasicBlock, ResNet
 from fer_nb_utils.data.dataset import Dataset
 from fer_nb_utils.networks.resnets import freeze
 from fer_nb_utils.networks.transforms import Preprocess
+from fer_nb_utils.training.config import TrainConfig
+
+TINY_RUN = TrainConfig(weights="none", trainable="fc", image_size=32, epochs=1, cached_views=1)
 
 
 def slim_resnet(trainable: str = "all", seed: int = 0) -> ResNet:
