@@ -23,6 +23,16 @@ def sample(own_cache):
 
 
 @pytest.fixture(scope="session")
+def finished_run(sample, tmp_path_factory):
+    """A run of TINY_RUN on the sample. Read only: copy its folder before you change anything in it."""
+    from tiny_training import TINY_RUN  # here: most tests need no torch
+
+    from fer_nb_utils.training import experiment
+
+    return experiment.run(TINY_RUN, sample, tmp_path_factory.mktemp("runs") / "resnet18_tiny", "cpu")
+
+
+@pytest.fixture(scope="session")
 def fer2013_zip():
     path = Path(__file__).parents[2] / "shared" / "data" / "fer2013.zip"
     if not path.is_file():
