@@ -1,6 +1,7 @@
 """The command line: `python -m fer_nb_utils`."""
 
 import json
+import logging
 import os
 import sys
 import tempfile
@@ -91,6 +92,8 @@ def _run(profile_name: str, given: dict[str, str], only: tuple[str, ...], run_di
     check_writable(run_dir / "run.json")
     jobs = plan(profile, given, only, run_dir)
     click.echo(f"{profile.title}\nresults: {run_dir}")
+    for name in ("papermill", "asyncio"):  # they would tell what Ctrl-C does to the kernel
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         failures = execute.run(profile, jobs, run_dir)
     except KeyboardInterrupt:

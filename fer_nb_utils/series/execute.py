@@ -144,9 +144,9 @@ def _execute(job: Job, copy: Path, timeout: int, folder: Path) -> dict | None:
             )
         except PapermillExecutionError as error:
             return {"cell": _describe(error), "name": error.ename, "message": error.evalue.strip()}
-        except OSError:  # a full disk, say: the next notebook would fare no better
-            raise
-        except Exception as error:  # a kernel that died or never started has failed like any cell
+        except Exception as error:  # a kernel that died, hung or never started has failed like any cell
+            if isinstance(error, OSError) and error.errno:  # a full disk, say; a cell's timeout has no number
+                raise
             return {"cell": str(len(started)), "name": type(error).__name__, "message": str(error).strip()}
     return None
 

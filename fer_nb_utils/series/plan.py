@@ -69,9 +69,9 @@ def load_profile(name: str) -> Profile:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # of UTF-8 or of TOML
         raise UserError(f"The profile {path} is no TOML file in UTF-8 ({error}); correct it.") from error
-    content = TABLE | {"title": path.stem} | _checked_table(content, TABLE, f"The profile {path}")
+    content = _checked_table(content, TABLE | {"title": path.stem}, f"The profile {path}")
     notebooks = {
-        name: _checked_table(section, SECTION, f"The profile {path}, section notebooks.{name},")
+        name: _checked_table(section, SECTION, f"The profile {path}: notebooks.{name}")
         for name, section in content["notebooks"].items()
     }
     for section in notebooks.values():
@@ -86,9 +86,10 @@ def _checked_table(given: object, defaults: dict[str, object], where: str) -> di
         raise UserError(f"{where} is {given!r}; make it a table with the keys {', '.join(defaults)}.")
     refuse_unknown(set(given), set(defaults), where, "key")
     for key, value in given.items():
-        checked(f"{where.removesuffix(',')}: {key}", value, defaults[key])
-        if isinstance(value, int) and value <= 0:
-            raise UserError(f"{where} says {key} = {value}; give a number of seconds above zero.")
+        kind = type(defaults[key])
+        if type(value) is not kind or (kind is int and value <= 0):
+            wanted = {int: "a number of whole seconds above zero", str: "a text", dict: "a table"}[kind]
+            raise UserError(f"{where}: {key} is {value!r}; make it {wanted}.")
     return defaults | given
 
 
