@@ -77,8 +77,7 @@ def run(
 def _run(profile_name: str, given: dict[str, str], only: tuple[str, ...], run_dir: Path | None, update: bool) -> None:
     from .files import check_writable
     from .paths import ROOT
-    from .series import execute, report
-    from .series.maintain import update_notebooks
+    from .series import execute
     from .series.parameters import located
     from .series.plan import load_profile, plan
 
@@ -99,12 +98,16 @@ def _run(profile_name: str, given: dict[str, str], only: tuple[str, ...], run_di
     except KeyboardInterrupt:
         click.echo("\nStopped. The same command goes on from here.", err=True)
         sys.exit(130)
+    from .series import report  # now, for it takes seconds to import
+
     click.echo(f"report:  {report.write(run_dir)}")
     for failure in failures:
         click.echo(f"failed:  {failure}", err=True)
     if failures:
         sys.exit(1)
     if update:
+        from .series.maintain import update_notebooks
+
         update_notebooks(run_dir, jobs)
 
 

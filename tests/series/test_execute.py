@@ -116,6 +116,7 @@ def executed(tmp_path_factory):
         "# %%\nprint('a', flush=True)\nprint('b')\n# %%\nepochs * 0\n# %%\nimport sys, os, matplotlib.pyplot as plt\n"
         "print(sys.executable, os.getcwd())\nplt.plot([1]); plt.show()",
     )
+    (small.notebooks / "02_finetune_resnet18.py").unlink()
     small.write("02_fails", "# %%\nx = 1\n# %%\n# a comment\nraise ValueError('not good')")
     small.write("03_dies", "# %%\nimport os; os._exit(1)")
     small.write("04_hangs", "# %%\nimport time; time.sleep(60)")
