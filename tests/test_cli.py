@@ -45,14 +45,9 @@ def test_version():
     assert __version__ in call("--version").output
 
 
-def test_a_users_mistake_is_one_line_and_exit_2(tmp_path, monkeypatch):
-    monkeypatch.delenv("FER2013_PATH", raising=False)
-    monkeypatch.setattr(execute, "run", pytest.fail)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "broken.zip").write_bytes(b"PK not really")
-    (tmp_path / "odd.toml").write_text("parameters = 3")
-    before = sorted(tmp_path.iterdir())
-    for arguments, message in (
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
         ("data check /no/such/place.zip", "/no/such/place.zip"),
         ("run --profile fast", "choose one of laptop, paper, sample"),
         ("run --profile odd.toml", "odd.toml: parameters is 3"),
@@ -71,11 +66,18 @@ def test_a_users_mistake_is_one_line_and_exit_2(tmp_path, monkeypatch):
         ("run 05", "write --only 05"),
         ("run --update -p epochs 1", "--update takes no other parameters"),
         ("report .", "holds no results"),
-    ):
-        answer = call(*arguments.split())
-        assert answer.exit_code == 2 and answer.stdout == "", arguments
-        assert message in answer.stderr and answer.stderr.count("\n") == 1, arguments
-        assert sorted(tmp_path.iterdir()) == before, arguments
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_2(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.delenv("FER2013_PATH", raising=False)
+    monkeypatch.setattr(execute, "run", lambda *_: pytest.fail("it runs"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.zip").write_bytes(b"PK not really")
+    (tmp_path / "odd.toml").write_text("parameters = 3")
+    answer = call(*arguments.split())
+    assert answer.exit_code == 2 and answer.stdout == ""
+    assert message in answer.stderr and answer.stderr.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {"broken.zip", "odd.toml"}
 
 
 def test_a_failing_disk_is_one_line_and_exit_2(calls, monkeypatch):
