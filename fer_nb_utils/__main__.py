@@ -5,16 +5,13 @@ import logging
 import os
 import sys
 import tempfile
+from dataclasses import fields
 from pathlib import Path
 
 import click
 
 from . import __version__
 from .errors import UserError
-
-# what a config.json must say for its run to be repeated
-REPEATED = ("model", "weights", "trainable", "image_size", "epochs", "batch_size", "learning_rate", "weight_decay")
-REPEATED += ("label_smoothing", "augment", "cached_views", "seed", "weights_sha256", "data")
 
 
 class Group(click.Group):
@@ -142,16 +139,20 @@ def repeat(config: Path, folder: Path, data: str | None, weights: str | None, de
 
 
 def _read_config(path: Path) -> dict:
-    """The settings of a run, with all that a repetition needs."""
+    """A run's config, with all that a repetition needs."""
+    from .series.parameters import checked
+    from .training.config import TrainConfig
+
+    needed = {field.name: field.default for field in fields(TrainConfig)} | {"weights_sha256": ""}
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
-        missing = [name for name in REPEATED if name not in settings]
-        missing += [] if "fingerprint" in settings["data"] else ["data: fingerprint"]
+        config = json.loads(path.read_text(encoding="utf-8"))
+        missing = [name for name in needed if name not in config]
+        missing += [] if "fingerprint" in config["data"] else ["data: fingerprint"]
     except (ValueError, LookupError, TypeError) as error:
         raise UserError(f"{path} is not the config.json of a finished run; choose another file.") from error
     if missing:
         raise UserError(f"{path} does not give {', '.join(missing)}; choose the config.json of a finished run.")
-    return settings
+    return config | {name: checked(name, config[name], default) for name, default in needed.items()}
 
 
 @main.command()

@@ -11,3 +11,7 @@ class DataError(UserError):
 
 class WeightsError(UserError):
     """Initial weights cannot be found or do not fit."""
+
+
+class DivergedError(UserError):
+    """The training loss is no longer finite."""

@@ -27,3 +27,8 @@ def fer2013_zip():
 @pytest.fixture(scope="session")
 def fer2013(fer2013_zip):
     return load(fer2013_zip, progress=False)
+
+
+@pytest.fixture(scope="session")
+def sample():
+    return load("sample")

@@ -2,12 +2,14 @@
 
 import platform
 from contextlib import AbstractContextManager
+from pathlib import Path
 
 import torch
 
 from ..errors import UserError
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+CPU_FACTS = Path("/proc/cpuinfo")  # Linux alone tells the processor's name in a file
 
 
 def choose_device(device: str = "auto") -> torch.device:
@@ -26,16 +28,18 @@ def device_name(device: torch.device) -> str:
     """The hardware's own name where it tells, for the record of a run."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return platform.processor() or platform.machine()
+    facts = CPU_FACTS.read_text(encoding="utf-8", errors="replace") if CPU_FACTS.exists() else ""
+    names = [line.partition(":")[2].strip() for line in facts.splitlines() if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def best_precision(device: torch.device) -> str:
     """The fastest precision that trains well there: 16 bit only where the hardware multiplies in it."""
     if device.type == "cuda":
-        return "bfloat16" if torch.cuda.get_device_capability(device) >= (8, 0) else "float16"
-    if device.type == "cpu" and _cpu_has_bfloat16():
-        return "bfloat16"
-    return "float32"
+        fast = torch.cuda.get_device_capability(device) >= (8, 0)
+    else:
+        fast = device.type == "cpu" and _cpu_has_bfloat16()
+    return "bfloat16" if fast else "float32"
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager:

@@ -7,10 +7,10 @@ from safetensors import SafetensorError, safe_open
 from torchvision.models import ResNet
 
 from ..errors import UserError, WeightsError
+from .backbones import CHECKPOINTS
 from .resnets import build_model, load_checkpoint
 from .transforms import Preprocess
 
-CHECKPOINTS = Path(__file__).parent / "checkpoints"
 EMBEDDED = CHECKPOINTS / "resnet18_fer2013.safetensors"
 
 

@@ -12,16 +12,23 @@ from torchvision.models import ResNet, get_model, get_model_weights
 
 from ..classes import CLASSES
 from ..errors import WeightsError
+from .backbones import read_backbone
 
 MODELS = ("resnet18", "resnet34", "resnet50")
 STAGES = ("stem", "layer1", "layer2", "layer3", "layer4", "fc")
+IMAGENET = "ImageNet-1k (torchvision IMAGENET1K_V1)"
 TRAINABLE = ("fc", "layer4", "layer3", "layer2", "layer1", "all")
 
 
 @dataclass(frozen=True)
 class Weights:
-    """Initial weights and where they came from: `label` for tables, `sha256` of the file (None for random weights)."""
+    """Initial weights and where they came from.
 
+    `kind`: "imagenet" (torchvision's own file, known by its hash), "embedded" (one of this package's backbones), "file"
+    (a user's), or "random"; `label`: for tables; `sha256`: of the file, None for random weights.
+    """
+
+    kind: str
     label: str
     sha256: str | None
     state: dict[str, Tensor] | None
@@ -30,7 +37,7 @@ class Weights:
 def build_model(name: str, weights: str | Path = "imagenet", trainable: str = "layer4", seed: int = 0) -> ResNet:
     """A ResNet with a new seven-way `fc`, frozen below `trainable`.
 
-    `name`: one of MODELS. `weights`: "imagenet", "none", or a file or folder with a state dict (see `read_weights`).
+    `name`: one of MODELS. `weights`: "imagenet", "embedded", "none", or a path (see `read_weights`).
     `trainable`: the first trained stage, one of TRAINABLE; "layer4" trains layer4 and fc, as the paper does.
     `seed` draws the new layers; torch's own random state is left as it was. Raises WeightsError.
     """
@@ -52,19 +59,25 @@ def assemble(name: str, weights: Weights, trainable: str, seed: int) -> ResNet:
 def read_weights(name: str, weights: str | Path) -> Weights:
     """Read initial weights for the network `name`.
 
-    "imagenet": torchvision's IMAGENET1K_V1, from torch's cache or the network. "none": random weights. Otherwise a path
-    to a `.safetensors` or `.pth` state dict with torchvision's names (float16 accepted), or to a folder that holds such
-    a file whose name begins with the network's. Raises WeightsError when there is none or it can't be read.
+    "imagenet": torchvision's IMAGENET1K_V1, from torch's cache or the network. "embedded": this package's own backbone,
+    pretrained in part on ImageNet and then on Tiny-ImageNet. "none": random weights. Otherwise a path to a
+    `.safetensors` or `.pth` state dict with torchvision's names (float16 accepted), or to a folder that holds such a
+    file whose name begins with the network's. Raises WeightsError when there is none or it can't be read.
     """
     if name not in MODELS:
         raise WeightsError(f"There is no network {name!r}; choose one of {', '.join(MODELS)}.")
     if str(weights) == "none":
-        return Weights("random", None, None)
+        return Weights("random", "random", None, None)
     if str(weights) == "imagenet":
         return _read_imagenet(name)
+    if str(weights) == "embedded":
+        state, facts, digest = read_backbone(name)
+        return Weights("embedded", facts["label"], digest, state)
     path = _find_weights(name, Path(weights).expanduser())
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Weights(path.name, digest, read_state(path))
+    if _is_published(name, digest):
+        return Weights("imagenet", IMAGENET, digest, read_state(path))
+    return Weights("file", path.name, digest, read_state(path))
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -140,14 +153,20 @@ def _read_imagenet(name: str) -> Weights:
             f"The ImageNet weights of {name} could not be downloaded; fetch {published.url} elsewhere and "
             f"put the file at {target}, or name a folder that holds it as weights, or use weights=none."
         ) from error
-    return Weights("ImageNet-1k (torchvision IMAGENET1K_V1)", hashlib.sha256(target.read_bytes()).hexdigest(), state)
+    return Weights("imagenet", IMAGENET, hashlib.sha256(target.read_bytes()).hexdigest(), state)
+
+
+def _is_published(name: str, digest: str) -> bool:
+    """Whether torchvision's file of ImageNet weights has this SHA-256; its name ends with the first digits."""
+    url = get_model_weights(name).IMAGENET1K_V1.url
+    return digest.startswith(Path(url).stem.rpartition("-")[2])
 
 
 def _find_weights(name: str, path: Path) -> Path:
     if path.is_file():
         return path
     if not path.is_dir():
-        raise WeightsError(f"There are no weights at {path}; give a file, a folder, imagenet or none.")
+        raise WeightsError(f"There are no weights at {path}; give a file, a folder, imagenet, embedded or none.")
     found = sorted(
         file for file in path.iterdir() if file.name.startswith(name) and file.suffix in (".safetensors", ".pth")
     )

@@ -20,8 +20,6 @@ class Preprocess:
     """
 
     image_size: int = 64
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
 
     def __call__(self, images: Tensor) -> Tensor:
         """uint8 (n, height, width) -> float32 (n, 3, image_size, image_size), on the same device."""
@@ -35,8 +33,8 @@ class Preprocess:
 
     def normalize(self, grey: Tensor) -> Tensor:
         """float32 (n, 1, size, size) in 0..1 -> float32 (n, 3, size, size), about zero mean and unit variance."""
-        mean = torch.tensor(self.mean, device=grey.device)[:, None, None]
-        std = torch.tensor(self.std, device=grey.device)[:, None, None]
+        mean = torch.tensor(IMAGENET_MEAN, device=grey.device)[:, None, None]
+        std = torch.tensor(IMAGENET_STD, device=grey.device)[:, None, None]
         return (grey - mean) / std
 
 

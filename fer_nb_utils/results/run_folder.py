@@ -29,20 +29,21 @@ class Run:
 
     @classmethod
     def load(cls, folder: str | Path) -> "Run":
-        """Read a finished run. Raises UserError when the folder holds none."""
+        """Read a finished run. Raises UserError when the folder holds none, or a damaged one."""
         folder = Path(folder)
         if not is_finished(folder):
             raise UserError(f"There is no finished run in {folder}; train it first, or choose another folder.")
-        predictions = next(
-            file for file in (folder / "predictions.csv", folder / "predictions.csv.gz") if file.exists()
-        )
-        return cls(
-            folder,
-            json.loads((folder / "config.json").read_text(encoding="utf-8")),
-            pd.read_csv(folder / "history.csv"),
-            read_predictions(predictions),
-            json.loads((folder / "metrics.json").read_text(encoding="utf-8")),
-        )
+        published = folder / "predictions.csv.gz"
+        try:
+            return cls(
+                folder,
+                _completed(json.loads((folder / "config.json").read_text(encoding="utf-8"))),
+                pd.read_csv(folder / "history.csv"),
+                read_predictions(published if published.exists() else folder / "predictions.csv"),
+                json.loads((folder / "metrics.json").read_text(encoding="utf-8")),
+            )
+        except (OSError, ValueError) as error:  # ValueError: JSON, CSV or UTF-8 that cannot be read
+            raise UserError(f"The run in {folder} is damaged ({error}); remove the folder and train again.") from error
 
     @property
     def twins_in_train(self) -> set[str]:
@@ -72,6 +73,18 @@ class Run:
         """The trained network, on the CPU, in evaluation mode."""
         model = build_model(self.config["model"], "none", self.config["trainable"])
         return load_checkpoint(model, self.folder / "model.safetensors")
+
+
+def _completed(config: dict) -> dict:
+    """The config with what older runs did not record; it was as named here."""
+    config = dict(config)
+    kinds = {"none": "random", "imagenet": "imagenet"}
+    config.setdefault("weights_kind", kinds.get(config.get("weights"), "file"))
+    config.setdefault("recipe", None)
+    config.setdefault("source_revision", None)
+    config.setdefault("latency_device", "CPU, one thread")
+    config.setdefault("sessions", [{key: config.get(key) for key in ("device", "device_name", "threads", "precision")}])
+    return config
 
 
 def is_finished(folder: Path) -> bool:

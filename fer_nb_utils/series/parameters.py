@@ -7,7 +7,7 @@ from ..errors import UserError
 
 FIRST_LINE = "# parameters of this notebook"
 PATHS = ("data", "weights", "source")  # parameters that may be paths
-WORDS = ("sample", "imagenet", "none", "demo")  # their values that are none
+WORDS = ("sample", "imagenet", "embedded", "none", "demo")  # their values that are none
 
 
 def literals(source: str) -> dict[str, object]:

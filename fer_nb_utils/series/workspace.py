@@ -65,13 +65,21 @@ class Workspace:
         return {folder.name: Run.load(folder) for folder in self.run_folders()}
 
     def run_folders(self) -> list[Path]:
-        """Their folders."""
+        """The folders of `runs`, whether they can be read or not."""
         folders = sorted(path.parent for path in self.folder.glob("training/*/config.json"))
         return [folder for folder in folders if ".previous-" not in folder.name]
 
     def save_figure(self, figure: Figure, name: str) -> None:
-        """Write `figures/<name>.png` (150 dots per inch) and `.svg`, the same bytes for the same figure."""
-        for suffix, options in ((".png", {"dpi": 150}), (".svg", {"metadata": {"Date": None}})):
+        """Write `figures/<name>.png` (150 dots per inch) and `.svg`, the same bytes for the same figure.
+
+        The figure's title and note go into both as metadata, where the report finds its captions.
+        """
+        texts = {"Title": figure.get_suptitle(), "Description": figure.get_supxlabel()}
+        texts = {key: " ".join(text.split()) for key, text in texts.items() if text}
+        for suffix, options in (
+            (".png", {"dpi": 150, "metadata": texts}),
+            (".svg", {"metadata": texts | {"Date": None}}),
+        ):
             path = self.folder / "figures" / (name + suffix)
             with atomic_path(path) as temporary, matplotlib.rc_context({"svg.hashsalt": name}):
                 figure.savefig(temporary, bbox_inches="tight", **options)

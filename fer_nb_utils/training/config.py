@@ -1,31 +1,49 @@
-"""The settings of a training run."""
+"""The settings of a training run; a bad one cannot exist."""
 
 from dataclasses import dataclass
+
+from ..errors import UserError
+from ..networks.device import PRECISIONS
+from ..networks.resnets import MODELS, TRAINABLE
+
+CHOICES = {"model": MODELS, "trainable": TRAINABLE, "precision": ("auto", *PRECISIONS)}
+AT_LEAST = {"image_size": 32, "epochs": 1, "batch_size": 2, "weight_decay": 0, "cached_views": 0, "seed": 0}
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything that decides a training run, besides the data.
+    """Everything that decides a training run, besides the data. Raises UserError for a setting that makes no sense.
 
     The paper gives the networks, ImageNet weights, layer4+fc, 20 epochs and the kinds of augmentation; all else is
     our choice.
     """
 
     model: str = "resnet18"
-    weights: str = "imagenet"  # imagenet, none, or a file or folder of state dicts
-    weights_label: str = ""  # what tables call the initial weights; empty: "random", torchvision's name or the file's
+    weights: str = "imagenet"  # imagenet, embedded, none, or a file or folder of state dicts
     trainable: str = "layer4"  # first trained stage
     image_size: int = 64  # pixels
     epochs: int = 20
     batch_size: int = 128
-    optimizer: str = "adamw"  # or sgd (Nesterov momentum 0.9)
     learning_rate: float = 5e-4  # peak
-    weight_decay: float = 0.02
-    schedule: str = "cosine"  # to zero, or constant; both after a linear warm-up
+    weight_decay: float = 0.02  # of weights; biases and batch norm have none
     label_smoothing: float = 0.0
     augment: bool = True
     cached_views: int = 0  # augmented copies whose backbone features are computed once; 0: new ones in every epoch
-    validation: str = "stratified"  # 10 % of train, or PublicTest
-    patience: int = 0  # epochs without a better validation accuracy before stopping; 0: never
     seed: int = 0
-    precision: str = "auto"  # float32, bfloat16, float16
+    precision: str = "auto"  # float32, bfloat16
+
+    def __post_init__(self) -> None:
+        for name, choices in CHOICES.items():
+            value = getattr(self, name)
+            if value not in choices:
+                raise UserError(f"{name} is {value!r}; choose one of {', '.join(choices)}.")
+        for name, least in AT_LEAST.items():
+            value = getattr(self, name)
+            if not value >= least:
+                raise UserError(f"{name} is {value!r}; it must be at least {least}.")
+        if not self.learning_rate > 0:
+            raise UserError(f"learning_rate is {self.learning_rate!r}; it must be above zero.")
+        if not 0 <= self.label_smoothing < 1:
+            raise UserError(f"label_smoothing is {self.label_smoothing!r}; it must be at least 0 and below 1.")
+        if self.cached_views and self.trainable == "all":
+            raise UserError("cached_views needs a frozen backbone: give a trainable other than all, or cached_views=0.")

@@ -2,71 +2,77 @@
 
 import dataclasses
 import json
-import platform
 import sys
-import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
 import torch
+from filelock import FileLock, Timeout
 from safetensors.torch import save_file
 from torchvision.models import ResNet
 
-from .. import __version__
 from ..classes import CLASSES
 from ..data.audit import audit
 from ..data.dataset import Dataset, split_validation
-from ..errors import UserError
+from ..errors import DivergedError, UserError, WeightsError
 from ..files import atomic_path, write_json
 from ..networks.cost import count_parameters, latency_ms, multiply_adds
-from ..networks.device import PRECISIONS, best_precision, choose_device, device_name
+from ..networks.device import best_precision, choose_device, device_name
 from ..networks.prediction import predict
-from ..networks.resnets import MODELS, TRAINABLE, Weights, assemble, read_weights
+from ..networks.resnets import Weights, assemble, read_weights
 from ..networks.transforms import Preprocess
 from ..results.measures import metrics, read_predictions
 from ..results.run_folder import DIGITS, Run, is_finished
 from .config import TrainConfig
 from .loop import fit
+from .provenance import forget_peak_memory, peak_memory_mb, recipe, source_revision, versions
 
-CHOICES = {
-    "model": MODELS,
-    "trainable": TRAINABLE,
-    "optimizer": ("adamw", "sgd"),
-    "schedule": ("cosine", "constant"),
-    "validation": ("stratified", "PublicTest"),
-    "precision": ("auto", *PRECISIONS),
-}
-POSITIVE = ("image_size", "epochs", "batch_size", "learning_rate")
+SETTINGS, SESSIONS = "settings.json", "sessions.json"
+SCRATCH = ("state.pt", "features.npy", "validation_features.npy", SESSIONS)  # of an unfinished run
 
 
 def run(config: TrainConfig, dataset: Dataset, folder: str | Path, device: str = "auto") -> Run:
     """Train and test one network, or read the result where `folder` already holds it.
 
-    A run that was killed goes on after its last full epoch. A folder with a run of other settings or other data is
-    renamed to `<folder>.previous-1` and so on; nothing is overwritten. Raises UserError for senseless settings.
+    A run that was killed goes on after its last full epoch, in the precision that it began with. A folder with a run
+    of other settings, data or training code is renamed to `<folder>.previous-1` and so on; nothing is overwritten.
+    Raises UserError when another process is at work in the folder, when it holds something else than a run, or when
+    the training diverges.
     """
-    _check(config)
     folder = Path(folder)
-    weights = read_weights(config.model, config.weights)
     settings = {
         **dataclasses.asdict(config),
         "weights": Path(config.weights).name,  # the hash says which file; where it lay is nobody's business
-        "weights_sha256": weights.sha256,
         "fingerprint": dataset.fingerprint,
+        "recipe": recipe(config),
+        "source_revision": source_revision(),
     }
-    _make_room(folder, settings)
-    if not is_finished(folder):
-        _train_and_test(config, weights, dataset, folder, choose_device(device))
-    return Run.load(folder)
+    with _locked(folder):
+        try:
+            weights = read_weights(config.model, config.weights)
+            settings["weights_sha256"] = weights.sha256
+        except WeightsError:  # a finished run is read without them
+            settings["weights_sha256"] = _settings_of(folder).get("weights_sha256")
+            if not is_finished(folder) or _settings_of(folder) != settings:
+                raise
+        _make_room(folder, settings)
+        if not is_finished(folder):
+            try:
+                _train_and_test(config, weights, dataset, folder, choose_device(device))
+            except DivergedError:  # it would do so again from where it stopped
+                _clear(folder)
+                raise
+        return Run.load(folder)
 
 
 def repeat(config: dict, dataset: Dataset, folder: str | Path, weights: str | None = None, device: str = "auto") -> Run:
     """Run the experiment of a finished run's `config.json` again, in another folder.
 
-    `weights`: where its initial weights lie, when they came from a file. Raises UserError when data or initial weights
-    are not those of the first run.
+    `weights`: where its initial weights lie, when they came from a file. Raises UserError when data, initial weights
+    or recipe are not those of the first run; when only the code has changed since, it says so on standard error.
     """
     fields = {field.name for field in dataclasses.fields(TrainConfig)}
     again = TrainConfig(**{key: value for key, value in config.items() if key in fields})
@@ -79,21 +85,27 @@ def repeat(config: dict, dataset: Dataset, folder: str | Path, weights: str | No
         )
     if read_weights(again.model, again.weights).sha256 != config["weights_sha256"]:
         raise UserError(f"{again.weights} is not the file of initial weights of that run; give {config['weights']}.")
+    other = [key for key, value in recipe(again).items() if config.get("recipe", {}).get(key, value) != value]
+    if other:
+        raise UserError(f"That run was made with another {', '.join(other)} than the code here has; see its config.")
+    if config.get("source_revision") != source_revision():
+        print("The training code has changed since that run: expect other numbers.", file=sys.stderr)
     return run(again, dataset, folder, device)
 
 
 def _train_and_test(
     config: TrainConfig, weights: Weights, dataset: Dataset, folder: Path, device: torch.device
 ) -> None:
-    precision = best_precision(device) if config.precision == "auto" else config.precision
-    train, validation = split_validation(dataset, config.validation, seed=config.seed)
+    sessions = _begin_session(config, folder, device)
+    precision = sessions[0]["precision"]
+    train, validation = split_validation(dataset, seed=config.seed)
     model = assemble(config.model, weights, config.trainable, config.seed)
-    start = time.perf_counter()
-    history = fit(model, config, train, validation, folder, device, precision)
-    elapsed = time.perf_counter() - start
+    counted = forget_peak_memory(device)
+    history, preparation_seconds = fit(model, config, train, validation, folder, device, precision)
 
     model.to(device).eval()
     predictions = _test(model, dataset.select("PublicTest", "PrivateTest"), config)
+    sessions[-1]["peak_memory_mb"] = peak_memory_mb(device) if counted else None
     twins = dataset.files[audit(dataset).twin_in_train].tolist()
     with atomic_path(folder / "model.safetensors") as temporary:
         state = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -105,10 +117,10 @@ def _train_and_test(
     write_json(folder / "metrics.json", metrics(predictions, twins))
 
     total, trained = count_parameters(model)
-    settings = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
     write_json(folder / "config.json", {
-        **settings,
-        "weights_label": config.weights_label or weights.label,
+        **_settings_of(folder),
+        "weights_kind": weights.kind,
+        "weights_label": weights.label,
         "precision": precision,
         "epochs_run": len(history),
         "best_epoch": int(history["epoch"][history["validation_accuracy"].argmax()]),
@@ -118,26 +130,43 @@ def _train_and_test(
             "source": Path(dataset.source).name,
             "synthetic": dataset.synthetic,
             "counts": dataset.counts().to_dict(),
+            "train_images": len(train),
+            "validation_images": len(validation),
             "twins_in_train": twins,
         },
-        "versions": {
-            "python": platform.python_version(), "torch": torch.__version__, "torchvision": version("torchvision"),
-            "numpy": version("numpy"), "fer_nb_utils": __version__,
-        },
-        "device": device.type,
-        "device_name": device_name(device),
-        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        **{key: sessions[-1][key] for key in ("device", "device_name", "threads")},
+        "sessions": sessions,
         "seconds": round(history["seconds"].sum(), 1),
-        "preparation_seconds": round(max(0.0, elapsed - history["seconds"].sum()), 1),
+        "preparation_seconds": round(preparation_seconds, 1),
         "parameters": total,
         "trained_parameters": trained,
         "multiply_adds": multiply_adds(model, config.image_size),
         "latency_ms": round(latency_ms(model, config.image_size), 2),
-        "peak_memory_mb": _peak_memory_mb(),
+        "latency_device": f"{device_name(torch.device('cpu'))}, one thread",
+        "peak_memory_mb": sessions[-1]["peak_memory_mb"],
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     })  # fmt: skip
-    for leftover in ("state.pt", "features.npy", "validation_features.npy"):
-        (folder / leftover).unlink(missing_ok=True)
+    for name in SCRATCH:
+        (folder / name).unlink(missing_ok=True)
+
+
+def _begin_session(config: TrainConfig, folder: Path, device: torch.device) -> list[dict]:
+    """The machines and precisions of this run's sessions, this one last; the first decides the precision of all."""
+    record = folder / SESSIONS
+    sessions = json.loads(record.read_text(encoding="utf-8")) if record.exists() else []
+    chosen = best_precision(device) if config.precision == "auto" else config.precision
+    session = {
+        "device": device.type,
+        "device_name": device_name(device),
+        "threads": torch.get_num_threads(),
+        "precision": sessions[0]["precision"] if sessions else chosen,
+        "began": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    if sessions and sessions[-1]["device_name"] != session["device_name"]:
+        print(f"{folder.name} began on {sessions[-1]['device_name']} and goes on on {session['device_name']}.")
+    write_json(record, [*sessions, session])
+    return [*sessions, session]
 
 
 def _test(model: ResNet, test: Dataset, config: TrainConfig) -> pd.DataFrame:
@@ -146,36 +175,43 @@ def _test(model: ResNet, test: Dataset, config: TrainConfig) -> pd.DataFrame:
     return pd.DataFrame(identity).join(pd.DataFrame(probabilities, columns=list(CLASSES)))
 
 
-def _check(config: TrainConfig) -> None:
-    for field, choices in CHOICES.items():
-        if getattr(config, field) not in choices:
-            raise UserError(f"{field} is {getattr(config, field)!r}; choose one of {', '.join(choices)}.")
-    for field in POSITIVE:
-        if not getattr(config, field) > 0:
-            raise UserError(f"{field} is {getattr(config, field)!r}; it must be above zero.")
-    if config.cached_views < 0 or (config.cached_views and config.trainable == "all"):
-        raise UserError("cached_views needs a frozen backbone: give a trainable other than all, or cached_views=0.")
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Nobody else trains in `folder` meanwhile. Raises UserError when somebody does."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    try:
+        with lock.acquire(timeout=0):
+            yield
+    except Timeout as error:
+        raise UserError(f"Another process trains in {folder}: wait for it, or choose another folder.") from error
+
+
+def _settings_of(folder: Path) -> dict:
+    """The settings of the run in `folder`; empty where there is none."""
+    path = folder / SETTINGS
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def _make_room(folder: Path, settings: dict) -> None:
     """Leave `folder` holding this run, finished or not, or nothing but its settings."""
-    marker = folder / "settings.json"
     if folder.exists() and any(folder.iterdir()):
-        if marker.exists() and json.loads(marker.read_text(encoding="utf-8")) == settings:
+        found = _settings_of(folder)
+        if found == settings:
             return
+        if not found and not is_finished(folder):
+            raise UserError(f"{folder} holds something else than a training run; choose another folder.")
         number = 1
         while (aside := folder.with_name(f"{folder.name}.previous-{number}")).exists():
             number += 1
         folder.rename(aside)
-        print(f"{folder} held a run with other settings; it is now {aside.name}.")
-    write_json(marker, settings)
+        changed = [key for key in settings if found.get(key) != settings[key]]
+        print(f"{folder} held a run with another {', '.join(changed)}; it is now {aside.name}.")
+    write_json(folder / SETTINGS, settings)
 
 
-def _peak_memory_mb() -> int | None:
-    """Peak resident memory of this process in MiB; None where the system does not tell (Windows)."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return round(peak / (1024**2 if sys.platform == "darwin" else 1024))
+def _clear(folder: Path) -> None:
+    """Remove an unfinished run."""
+    for name in (*SCRATCH, SETTINGS):
+        (folder / name).unlink(missing_ok=True)
+    folder.rmdir()

@@ -93,6 +93,7 @@ def test_a_config_that_is_none_cannot_be_repeated(finished, tmp_path):
         ('{"data": 3}', "is not the config.json of a finished run"),
         ('{"data": {}}', "does not give model, weights"),
         (json.dumps(lacking), "does not give epochs, seed;"),
+        (json.dumps(finished.config | {"epochs": "many"}), "epochs is 'many'"),
     ):
         config.write_text(text)
         result = CliRunner().invoke(main, ["repeat", str(config), str(tmp_path / "again")])
@@ -111,12 +112,13 @@ def test_the_committed_card_is_the_one_of_its_run():
 
 def test_a_card_says_what_the_run_did(finished):
     card = model_card(finished, "tiny")
-    count = finished.config["data"]["counts"]["Training"]["all"]
-    assert f"Validation: 10 % of the {count:,} training images" in card and "drawings alone" in card
+    data = finished.config["data"]
+    shown = f"Validation: {data['validation_images']} of the {data['counts']['Training']['all']:,} training images"
+    assert shown in card and "drawings alone" in card
     assert "No test image was trained on or chose the epoch." in card and "FER-2013 was collected" not in card
     other = dataclasses.replace(finished, config=finished.config | {"validation": "PublicTest", "augment": False})
     card = model_card(other, "tiny")
-    assert "10 %" not in card and "images of PublicTest" in card and "PublicTest chose the epoch" in card
+    assert shown not in card and "images of PublicTest" in card and "PublicTest chose the epoch" in card
     assert "not augmented" in card
 
 

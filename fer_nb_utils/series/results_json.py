@@ -1,0 +1,135 @@
+"""What `results.json` holds: a run folder's results apart for each data set, the reference results, and the units."""
+
+import json
+import platform
+import re
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import pandas as pd
+
+from .. import __version__
+from ..results.comparison import common_protocol
+from ..results.measures import MEASURES, f1_intervals, table2, test_sets
+from ..results.paper import PAPER_TABLE1, PAPER_TABLE2
+from ..results.reference_runs import reference_runs
+from ..results.run_folder import Run
+from .workspace import Workspace
+
+TEMPLATES = Path(__file__).parent / "templates"
+VERSIONS = ("torch", "torchvision", "numpy", "scikit-learn")
+DATA = ("name", "fingerprint", "source", "synthetic", "counts")
+SETTINGS = (
+    "model", "weights_label", "weights_kind", "trainable", "image_size", "epochs", "epochs_run", "best_epoch",
+    "batch_size", "learning_rate", "weight_decay", "label_smoothing", "augment", "recipe", "cached_views",
+    "validation", "seed", "precision",
+)  # fmt: skip
+COSTS = (
+    "parameters", "trained_parameters", "multiply_adds", "seconds", "preparation_seconds", "latency_ms",
+    "latency_device", "peak_memory_mb", "device", "device_name", "threads",
+)  # fmt: skip
+REFERENCE_NETWORKS = "_scratch_48px"  # the three of Table 2 among the reference runs end in this
+# The folders of an absolute path, in the middle of a sentence too; not the slashes of addresses, tags and fractions.
+FOLDERS = re.compile(r"(?<![\w.:/\\<])(?:file:/+|~/|[A-Za-z]:[/\\]+|\\\\|/)(?:[^\s/\\'\"<>|]+[/\\]+)*(?=[^\s/\\])")
+
+
+def results(run_dir: Path) -> dict:
+    """All of `results.json`, plain Python, without an absolute path.
+
+    The unit of a number is the one that `units` gives for the innermost key on the way to it. What cannot be read is
+    in `unreadable`, with the reason; everything else is there all the same.
+    """
+    unreadable: dict[str, str] = {}
+    series = {"profile": None, "notebooks": {}}
+    if (run_dir / "run.json").exists():
+        with kept_apart("run.json", unreadable):
+            series |= json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
+    found = {
+        "profile": series["profile"],
+        "notebooks": series["notebooks"],
+        "data_sets": _data_sets(_read_runs(run_dir, unreadable)),
+        "reference": _reference(),
+        "paper": {name: _plain(table) for name, table in (("table1", PAPER_TABLE1), ("table2", PAPER_TABLE2))},
+        "versions": {"python": platform.python_version(), "fer_nb_utils": __version__}
+        | {name: version(name) for name in VERSIONS},
+        "unreadable": unreadable,
+        "units": tomllib.loads((TEMPLATES / "units.toml").read_text(encoding="utf-8")),
+    }
+    return _without_folders(found)
+
+
+@contextmanager
+def kept_apart(what: str, unreadable: dict[str, str]) -> Iterator[None]:
+    """Whatever is wrong with one file costs that one alone: it goes to `unreadable`, with the reason."""
+    try:
+        yield
+    except Exception as error:
+        unreadable[what] = FOLDERS.sub("", f"{type(error).__name__}: {error}".splitlines()[0][:300])
+
+
+def _read_runs(run_dir: Path, unreadable: dict[str, str]) -> dict[str, tuple[Run, dict]]:
+    """The finished training runs by name, each with its `_record`: a file may be whole and yet lack what that needs."""
+    runs = {}
+    for folder in Workspace(run_dir).run_folders():
+        with kept_apart(f"training/{folder.name}", unreadable):
+            run = Run.load(folder)
+            runs[folder.name] = (run, _record(run))
+    return runs
+
+
+@cache
+def _reference() -> list[dict]:
+    return _data_sets({name: (run, _record(run)) for name, run in reference_runs().items()}, REFERENCE_NETWORKS)
+
+
+def _record(run: Run) -> dict:
+    """One run: its data, settings and costs, and per test set Table 1's measures with their 95 % intervals and the
+    measures of each expression, on the full set with the 95 % interval of F1."""
+    table1 = {name: {key: measured[key] for key in (*MEASURES, "intervals")} for name, measured in run.metrics.items()}
+    classes = {name: {label: dict(row) for label, row in of["per_class"].items()} for name, of in run.metrics.items()}
+    for label, (low, high) in f1_intervals({"": run.predictions}).iterrows():
+        classes["full"][label] |= {"f1_low": low, "f1_high": high}
+    settings = {key: run.config.get(key) for key in SETTINGS + COSTS} | {"protocol": run.protocol}
+    data = {key: run.config["data"][key] for key in DATA}
+    return {"data": data, "runs": settings, "table1": table1, "per_class": classes}
+
+
+def _data_sets(runs: dict[str, tuple[Run, dict]], suffix: str = "") -> list[dict]:
+    """Runs on different data share no table: one entry for each content, whatever its name."""
+    found: dict[str, dict] = {}
+    networks: dict[str, dict[str, Run]] = {}
+    for name, (run, record) in runs.items():
+        fingerprint = record["data"]["fingerprint"]
+        entry = found.setdefault(fingerprint, record["data"] | {"runs": {}, "table1": {}, "per_class": {}})
+        for key in ("runs", "table1", "per_class"):
+            entry[key][name] = record[key]
+        own = networks.setdefault(fingerprint, {})
+        own |= {name: run} if name == run.config["model"] + suffix else {}
+    return [entry | {"table2": _table2(networks[fingerprint])} for fingerprint, entry in found.items()]
+
+
+def _table2(networks: dict[str, Run]) -> dict:
+    """Which networks it is the mean over, their protocol, and per test set the table, with the 95 % interval of F1."""
+    sets = {name: test_sets(run.predictions, run.twins_in_train) for name, run in networks.items()}
+    tables = {}
+    for test_set in next(iter(sets.values()), {}):
+        rows = {name: own[test_set] for name, own in sets.items()}
+        tables[test_set] = _plain(table2(rows).join(f1_intervals(rows).add_prefix("f1_")))
+    return {"networks": list(networks), "protocol": common_protocol(networks), "test_sets": tables}
+
+
+def _plain(table: pd.DataFrame) -> dict:
+    return json.loads(table.to_json(orient="index"))
+
+
+def _without_folders(value: object) -> object:
+    """The same with every absolute path cut down to its last name, for a report goes to other machines and people."""
+    if isinstance(value, dict):
+        return {key: _without_folders(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_folders(item) for item in value]
+    return FOLDERS.sub("", value) if isinstance(value, str) else value

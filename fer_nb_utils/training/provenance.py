@@ -1,0 +1,77 @@
+"""What a run records about how it was made: the recipe, the revision of the code, the machine."""
+
+import ast
+import hashlib
+import platform
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+from .. import __version__
+from ..networks.transforms import IMAGENET_MEAN, IMAGENET_STD, Augment
+from .config import TrainConfig
+from .loop import WARM_UP
+
+PACKAGE = Path(__file__).resolve().parents[1]
+# what decides the numbers of a training; an edit anywhere else leaves them as they are
+SOURCES = (
+    "data/dataset.py", "networks/device.py", "networks/prediction.py", "networks/resnets.py", "networks/transforms.py",
+    "training/features.py", "training/loop.py",
+)  # fmt: skip
+PEAK_RESET = Path("/proc/self/clear_refs")  # Linux: writing 5 forgets the process's former peak of memory
+STATUS = Path("/proc/self/status")
+
+
+def recipe(config: TrainConfig) -> dict:
+    """What decides a training beside the settings: kind and strengths of everything that is fixed in the code."""
+    return {
+        "augmentation": asdict(Augment()) if config.augment else None,
+        "normalization": {"mean": list(IMAGENET_MEAN), "std": list(IMAGENET_STD)},
+        "optimizer": "AdamW, no weight decay on biases and batch norm",
+        "schedule": "linear warm-up, then cosine to zero",
+        "warm_up": WARM_UP,
+        "validation": "10 % of train, stratified, identical images on one side",
+    }
+
+
+def source_revision() -> str:
+    """Twelve hex digits of SHA-256 over the code that decides a training; comments and docstrings play no part."""
+    digest = hashlib.sha256()
+    for name in SOURCES:
+        tree = ast.parse((PACKAGE / name).read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+                node.body[0] = ast.Pass()
+        digest.update(ast.dump(tree).encode())
+    return digest.hexdigest()[:12]
+
+
+def versions() -> dict[str, str]:
+    """Of Python, of this package, and of those that compute."""
+    packages = {name: version(name) for name in ("torch", "torchvision", "numpy")}
+    return {"python": platform.python_version(), **packages, "fer_nb_utils": __version__}
+
+
+def forget_peak_memory(device: torch.device) -> bool:
+    """Start counting anew, so that a run does not inherit the peak of one before it in the same process.
+
+    False where the system cannot: macOS, Windows, some containers.
+    """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return True
+    try:
+        PEAK_RESET.write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def peak_memory_mb(device: torch.device) -> int:
+    """Peak since `forget_peak_memory`, where that was possible, in MiB: of a CUDA device, else of the process."""
+    if device.type == "cuda":
+        return round(torch.cuda.max_memory_allocated(device) / 1024**2)
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+    return round(int(line.split()[1]) / 1024)
