@@ -1,8 +1,11 @@
 """The command line: `python -m fer_nb_utils`."""
 
+import json
+import logging
 import os
 import sys
 import tempfile
+from dataclasses import fields
 from pathlib import Path
 
 import click
@@ -12,14 +15,20 @@ from .errors import UserError
 
 
 class Group(click.Group):
-    """Prints failures that the user can repair as one line and exits 2."""
+    """Prints failures that the user can repair, those of files and disks among them, as one line and exits 2."""
 
     def invoke(self, context: click.Context) -> object:
         try:
             return super().invoke(context)
+        except BrokenPipeError:  # nobody reads on: click's business
+            raise
         except UserError as error:
             click.echo(f"Error: {error}", err=True)
-            sys.exit(2)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            reason = f"{where}{error.strerror or error}"
+            click.echo(f"Error: {reason}; look at this place, its rights and the room on its disk.", err=True)
+        sys.exit(2)
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -55,63 +64,57 @@ def run(
     """
     if numbers and not only:
         raise UserError(f"What is {numbers[0]!r}? To choose notebooks, write --only {' '.join(numbers)}.")
-    given = dict(parameters)
-    given |= {"data": data} if data else {}
-    given |= {"weights": weights} if weights else {}
-    given |= {"device": device} if device else {}
+    options = {"data": data, "weights": weights, "device": device}
+    given = dict(parameters) | {name: value for name, value in options.items() if value is not None}
     if update and (profile != "sample" or given or only):
         raise UserError("--update takes no other parameters: the committed notebooks show the sample run.")
     _run(profile, given, (*only, *numbers), run_dir, update)
 
 
 def _run(profile_name: str, given: dict[str, str], only: tuple[str, ...], run_dir: Path | None, update: bool) -> None:
-    from .data.dataset import load
+    from .files import check_writable
     from .paths import ROOT
-    from .series import execute, report
-    from .series.maintain import update as update_notebooks
+    from .series import execute
+    from .series.parameters import located
+    from .series.plan import load_profile, plan
 
-    profile = execute.load_profile(profile_name)
-    given = {
-        name: _absolute(value) if name in ("data", "weights", "source") else value for name, value in given.items()
-    }
-    if "data" not in profile.parameters and "data" not in given:
-        given["data"] = _real_data(profile.name)
+    profile = load_profile(profile_name)
+    given = located(given, Path.cwd())
+    if "data" not in profile.parameters | given:
+        profile.parameters["data"] = _real_data(profile.name)
     if update and not run_dir:  # nothing left from before, however the package has changed
         run_dir = Path(tempfile.mkdtemp(prefix="fer_nb_update-"))
     run_dir = (run_dir or ROOT / "runs" / _folder_name(profile.name, given)).absolute()
-    jobs = execute.plan(profile, given, only, run_dir)
-    if "data" in given:
-        load(given["data"])  # what cannot be read is said once and now; the notebooks find it decoded
+    check_writable(run_dir / "run.json")
+    jobs = plan(profile, given, only, run_dir)
     click.echo(f"{profile.title}\nresults: {run_dir}")
+    for name in ("papermill", "asyncio"):  # they would tell what Ctrl-C does to the kernel
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         failures = execute.run(profile, jobs, run_dir)
     except KeyboardInterrupt:
         click.echo("\nStopped. The same command goes on from here.", err=True)
         sys.exit(130)
+    from .series import report  # now, for it takes seconds to import
+
     click.echo(f"report:  {report.write(run_dir)}")
     for failure in failures:
         click.echo(f"failed:  {failure}", err=True)
     if failures:
         sys.exit(1)
     if update:
+        from .series.maintain import update_notebooks
+
         update_notebooks(run_dir, jobs)
 
 
-def _absolute(value: str) -> str:
-    """A path counts from the caller's folder, not from the notebooks'. Raises UserError when nothing is there."""
-    if value in ("sample", "imagenet", "none", "demo") or value.isdecimal():
-        return value
-    path = Path(value).expanduser().absolute()
-    if not path.exists():
-        raise UserError(f"{path} does not exist; give the path of a file or folder that does.")
-    return str(path)
-
-
 def _real_data(profile: str) -> str:
+    from .series.parameters import located
+
     path = os.environ.get("FER2013_PATH")
     if not path:
         raise UserError(f"The profile {profile} needs FER-2013: give --data PATH or set FER2013_PATH.")
-    return _absolute(path)
+    return located({"data": path}, Path.cwd())["data"]
 
 
 def _folder_name(profile: str, given: dict[str, str]) -> str:
@@ -127,18 +130,40 @@ def _folder_name(profile: str, given: dict[str, str]) -> str:
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, mps, cuda or cuda:1.")
 def repeat(config: Path, folder: Path, data: str | None, weights: str | None, device: str) -> None:
     """Repeat the training run of CONFIG (a config.json) in FOLDER, and print its accuracies."""
-    import json
-
     from .data.dataset import load
     from .training import experiment
 
-    try:
-        settings = json.loads(config.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{config} is not the config.json of a finished run; choose another file.") from error
-    done = experiment.repeat(settings, load(data), folder, weights, device)
+    done = experiment.repeat(_read_config(config), load(data), folder, weights, device)
     for name, measured in done.metrics.items():
         click.echo(f"{name:12} accuracy {measured['accuracy']:.4f}")
+
+
+def _read_config(path: Path) -> dict:
+    """A run's config, with all that a repetition needs."""
+    from .series.parameters import checked
+    from .training.config import TrainConfig
+
+    needed = {field.name: field.default for field in fields(TrainConfig)} | {"weights_sha256": ""}
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        missing = [name for name in needed if name not in config]
+        missing += [] if "fingerprint" in config["data"] else ["data: fingerprint"]
+    except (ValueError, LookupError, TypeError) as error:
+        raise UserError(f"{path} is not the config.json of a finished run; choose another file.") from error
+    if missing:
+        raise UserError(f"{path} does not give {', '.join(missing)}; choose the config.json of a finished run.")
+    return config | {name: checked(name, config[name], default) for name, default in needed.items()}
+
+
+@main.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def report(folder: Path) -> None:
+    """Write index.html and results.json of a run folder, also where papermill or Jupyter ran the notebooks."""
+    from .series.report import write
+
+    if not any(any(folder.glob(kind)) for kind in ("run.json", "training/*/config.json", "tables/*.csv")):
+        raise UserError(f"{folder} holds no results; give the folder that notebooks had as their run_dir.")
+    click.echo(f"report:  {write(folder.absolute())}")
 
 
 @main.command()
@@ -146,16 +171,10 @@ def repeat(config: Path, folder: Path, data: str | None, weights: str | None, de
 @click.option("--checkpoint", metavar="NAME", help="Also embed the weights of the last folder under this name.")
 def publish(folders: tuple[Path, ...], checkpoint: str | None) -> None:
     """For maintainers: make finished runs the committed reference results."""
-    from .paths import ROOT
-    from .results.run_folder import Run
-    from .series.maintain import publish_checkpoint, publish_run, write_results
+    from .series.maintain import publish_runs
 
-    runs = [Run.load(folder) for folder in folders]
-    for run in runs:
-        click.echo(publish_run(run))
-    write_results(ROOT / "README.md")
-    if checkpoint:
-        click.echo(publish_checkpoint(runs[-1], checkpoint))
+    for written in publish_runs(folders, checkpoint):
+        click.echo(written)
 
 
 @main.command()
@@ -209,7 +228,7 @@ def live(table: Path | None, checkpoint: str | None, cascade: str | None, device
         click.echo(f"written: {written.absolute()}")
 
 
-@main.group("data", cls=Group)
+@main.group("data")
 def data_group() -> None:
     """Look at a data set, or get FER-2013."""
 

@@ -1,6 +1,7 @@
-"""Where the clone and its notebooks lie."""
+"""Where the package, the clone and its notebooks lie."""
 
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).resolve().parent
+ROOT = PACKAGE.parent
 NOTEBOOKS = ROOT / "notebooks"

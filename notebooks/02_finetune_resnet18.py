@@ -2,7 +2,6 @@
 # jupyter:
 #   jupytext:
 #     cell_metadata_filter: tags,-all
-#     formats: ipynb,py:percent
 #     notebook_metadata_filter: kernelspec,-jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
@@ -39,7 +38,7 @@
 # %% tags=["parameters"]
 # parameters of this notebook
 data = "sample"
-run_dir = "runs/default"  # results go here; relative to the repository's root
+run_dir = "runs/default"  # for results; relative to the clone's root or, outside a clone, to the current folder
 device = "auto"
 seed = 0
 weights = "none"  # or "imagenet", or a file or folder of state dicts

@@ -2,7 +2,6 @@
 # jupyter:
 #   jupytext:
 #     cell_metadata_filter: tags,-all
-#     formats: ipynb,py:percent
 #     notebook_metadata_filter: kernelspec,-jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
@@ -40,7 +39,7 @@
 # %% tags=["parameters"]
 # parameters of this notebook
 data = "sample"
-run_dir = "runs/default"
+run_dir = "runs/default"  # for results; relative to the clone's root or, outside a clone, to the current folder
 
 # %%
 import pandas as pd

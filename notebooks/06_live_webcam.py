@@ -2,7 +2,6 @@
 # jupyter:
 #   jupytext:
 #     cell_metadata_filter: tags,-all
-#     formats: ipynb,py:percent
 #     notebook_metadata_filter: kernelspec,-jupytext.text_representation.jupytext_version
 #     text_representation:
 #       extension: .py
@@ -41,7 +40,7 @@
 source = "demo"  # or a camera ("0"), a video, an image or a folder of images, from notebooks/ or absolute
 seconds = 12.4  # of the source that are used: all of the demo clip; an image counts as a second
 network = "embedded"  # or a finished run of run_dir, such as "resnet18"; one trained on the sample knows only drawings
-run_dir = "runs/default"  # figures and tables go here; "python -m fer_nb_utils run" leaves its runs in "runs/sample"
+run_dir = "runs/default"  # for results; relative to the clone's root or, outside a clone, to the current folder
 display_duration = 0.5  # seconds that a label stays at least
 smoothing = 0.3  # seconds over which probabilities are averaged, the latest counting most; 0: none
 

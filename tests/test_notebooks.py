@@ -1,15 +1,23 @@
 """Guards over the committed notebooks. Their outputs are compared by nbval, which pytest collects beside this file."""
 
 import json
+import os
+import shutil
 import statistics
 import subprocess
 import sys
+from pathlib import Path
+from urllib.request import Request, urlopen
 
 import jupytext
 import nbformat
 import pytest
+from browser import TOKEN, jupyterlab
+from click.testing import CliRunner
+from jupytext.compare import compare_notebooks
 
-from fer_nb_utils.series.execute import NOTEBOOKS, ROOT
+from fer_nb_utils.__main__ import main
+from fer_nb_utils.paths import NOTEBOOKS, ROOT
 from fer_nb_utils.series.parameters import FIRST_LINE, literals
 
 NAMES = [
@@ -51,7 +59,32 @@ def test_these_are_all_notebooks():
 
 
 def test_pairs_agree(path, notebook):
-    assert contents(jupytext.read(path.with_suffix(".py"), fmt="py:percent")) == contents(notebook)
+    text = jupytext.read(path.with_suffix(".py"), fmt="py:percent")
+    assert contents(text) == contents(notebook)
+    compare_notebooks(notebook, text, fmt="py:percent")  # raises where jupytext finds a difference
+
+
+def test_jupyterlab_opens_and_saves_notebooks_as_they_are(tmp_path):
+    with jupyterlab(tmp_path) as server:
+        clone = server.folder / "clone"
+        (clone / "notebooks").mkdir(parents=True)
+        shutil.copy(ROOT / "pyproject.toml", clone)
+        path = Path(shutil.copy(NOTEBOOKS / "01_explore_fer2013.ipynb", clone / "notebooks"))
+        text = Path(shutil.copy(NOTEBOOKS / "01_explore_fer2013.py", clone / "notebooks"))
+        os.utime(text, (0, 0))  # a pull has brought another .ipynb alone
+        pulled = json.loads(path.read_text())
+        pulled["cells"][0]["source"] = ["# Another title"]
+        path.write_text(json.dumps(pulled))
+        before = text.read_bytes(), text.stat().st_mtime
+        url = f"{server.url}/api/contents/clone/notebooks/{path.name}"
+        headers = {"Authorization": f"token {TOKEN}", "Content-Type": "application/json"}
+        opened = json.load(urlopen(Request(url, headers=headers)))  # raises for any status but 200
+        assert opened["content"]["cells"][0]["source"] == "# Another title"
+        assert "jupytext" not in opened["content"]["metadata"]
+        opened["content"]["cells"][1]["source"] = "Saved"
+        model = json.dumps({"type": "notebook", "content": opened["content"]}).encode()
+        assert urlopen(Request(url, model, headers, method="PUT")).status == 200
+        assert "Saved" in path.read_text() and (text.read_bytes(), text.stat().st_mtime) == before
 
 
 def test_executed_once_from_top_to_bottom_without_errors(notebook):
@@ -90,35 +123,42 @@ def test_interact_is_not_used(notebook):
     assert "interact(" not in "".join(cell.source for cell in code_cells(notebook))
 
 
+def test_the_run_folder_is_explained_alike(notebook):
+    comment = "  # for results; relative to the clone's root or, outside a clone, to the current folder"
+    assert f'run_dir = "runs/default"{comment}\n' in code_cells(notebook)[0].source + "\n"
+
+
 def papermill(*arguments, folder):
     command = [sys.executable, "-m", "papermill", "--no-progress-bar", *map(str, arguments)]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True)
 
 
-@pytest.mark.parametrize("folder", [ROOT, NOTEBOOKS], ids=["root", "notebooks"])
-def test_plain_papermill_works_from_both_folders(folder, tmp_path):
-    source = NOTEBOOKS.joinpath("01_explore_fer2013.ipynb").relative_to(folder)
-    done = papermill(source, tmp_path / "out.ipynb", "-p", "run_dir", tmp_path / "run", folder=folder)
+def test_plain_papermill_writes_where_it_is_called_outside_a_clone(tmp_path, monkeypatch):
+    monkeypatch.delenv("FER_NB_RUNS")
+    done = papermill(NOTEBOOKS / "01_explore_fer2013.ipynb", "out.ipynb", "-p", "run_dir", "mine", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert list(tmp_path.glob("run/figures/*.png"))
+    assert list(tmp_path.glob("mine/figures/*.png"))
+    result = CliRunner().invoke(main, ["report", str(tmp_path / "mine")])
+    assert result.exit_code == 0 and (tmp_path / "mine" / "index.html").exists()
 
 
 def test_plain_papermill_with_an_unknown_parameter_fails(tmp_path):
-    source = "notebooks/02_finetune_resnet18.ipynb"
+    source = "notebooks/01_explore_fer2013.ipynb"
     done = papermill(source, tmp_path / "out.ipynb", "-p", "epoch", "20", folder=ROOT)
     assert done.returncode != 0 and "no parameter epoch; its parameters are" in done.stderr
 
 
-def test_the_series_runs_with_tiny_parameters(tmp_path):
-    command = [sys.executable, "-m", "fer_nb_utils", "run", "--run-dir", tmp_path / "run", "--device", "cpu"]
-    tiny = ["-p", "epochs", "1", "-p", "image_size", "32"]
-    done = subprocess.run([*command, *tiny], cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_notebooks_run_with_tiny_parameters(tmp_path):
+    """Those that every run goes through: one that trains, and the one that compares. nbval runs all of them."""
+    tiny = ["-p", "epochs", "1", "-p", "image_size", "32", "--device", "cpu"]
+    only = ["--only", "03", "05"]
+    result = CliRunner().invoke(main, ["run", "--run-dir", str(tmp_path / "run"), *tiny, *only])
+    assert result.exit_code == 0, result.output
     results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert results["data"][0]["synthetic"] and set(results["notebooks"]) == set(NAMES)
-    assert {"resnet18", "resnet34", "resnet50"} <= set(results["table1"])
+    assert results["data"][0]["synthetic"] and set(results["notebooks"]) == {NAMES[2], NAMES[4]}
+    assert set(results["table1"]) == {"resnet34"}
+    assert {path.stem for path in tmp_path.glob("run/notebooks/*.html")} == {NAMES[2], NAMES[4]}
     figures = {path.stem for path in tmp_path.glob("run/figures/*.png")}
-    assert {"fig1_architecture_resnet18", "fig2_training"} <= figures
-    assert {"table1", "table2"} <= {path.stem for path in tmp_path.glob("run/tables/*.csv")}
+    assert {"fig1_architecture_resnet34"} <= figures
     assert figures == {path.stem for path in tmp_path.glob("run/figures/*.svg")}
-    assert {path.stem for path in tmp_path.glob("run/notebooks/*.html")} == set(NAMES)
+    assert {"table1", "table2"} <= {path.stem for path in tmp_path.glob("run/tables/*.csv")}

@@ -64,7 +64,7 @@ def test_supported_ranges():
 def test_everything_imported_is_declared():
     distributions = packages_distributions()
     always_with = {"ipywidgets": {"traitlets"}, "ipykernel": {"jupyter-client", "psutil"}, "pytest": {"packaging"}}
-    always_with |= {"papermill": {"pyyaml"}}
+    always_with |= {"papermill": {"pyyaml"}, "torch": {"filelock"}}
     declared = set(ranges()) | set().union(*always_with.values()) | {"fer-nb-utils"}
     assert always_with.keys() <= ranges().keys()
     files = [file for folder in ("fer_nb_utils", "tests", "notebooks") for file in (ROOT / folder).rglob("*.py")]

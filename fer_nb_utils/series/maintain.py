@@ -1,15 +1,19 @@
 """For maintainers: runs become what is committed: executed notebooks, figures, reference results, a checkpoint."""
 
 import gzip
+import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
+import jinja2
 import nbformat
 import torch
 from nbformat import NotebookNode
 from safetensors.torch import save_file
 
 from ..classes import CLASSES
+from ..errors import UserError
 from ..files import atomic_path, write_json, write_text
 from ..networks.cost import latency_ms
 from ..networks.load import CHECKPOINTS
@@ -18,14 +22,16 @@ from ..results.measures import per_class
 from ..results.paper import PAPER_TABLE1
 from ..results.reference_runs import FOLDER, reference_runs
 from ..results.run_folder import DIGITS, Run
-from .execute import INJECTED, Job, executed_copy
+from .execute import INJECTED, executed_copy
+from .plan import Job
 from .tables import markdown
 
 MARKS = ("<!-- results: written by `publish` -->\n", "<!-- end of results -->")
 WIDGET = "application/vnd.jupyter.widget-view+json"
+CARD = Path(__file__).parent / "templates" / "model_card.md.jinja"
 
 
-def update(run_dir: Path, jobs: list[Job]) -> None:
+def update_notebooks(run_dir: Path, jobs: list[Job]) -> None:
     """Write cleaned copies over `notebooks/*.ipynb`, and the reference results' figures and tables over `figures/`."""
     for job in jobs:
         with atomic_path(NOTEBOOKS / f"{job.name}.ipynb") as temporary:
@@ -81,6 +87,35 @@ def _merged(outputs: list[NotebookNode]) -> list[NotebookNode]:
     return merged
 
 
+def publish_runs(
+    folders: Sequence[Path],
+    checkpoint: str | None = None,
+    readme: Path = ROOT / "README.md",
+    reference: Path = FOLDER,
+    checkpoints: Path = CHECKPOINTS,
+) -> list[Path]:
+    """Make finished runs reference results, with the table in the README, and embed the network of the last one under
+    the name `checkpoint`, if given; returns what was written.
+
+    Raises UserError, before anything is written, for folders that hold no run with its network or have no name of
+    their own, for a README without the marks of the table, and for a checkpoint's name that is no plain one.
+    """
+    runs = {folder.resolve().name: Run.load(folder.resolve()) for folder in folders}
+    if "" in runs or len(runs) < len(folders):
+        raise UserError("Published runs take the names of their folders; give folders with different names.")
+    if checkpoint is not None and not re.fullmatch(r"[\w-]+", checkpoint):
+        raise UserError(f"The checkpoint's name is {checkpoint!r}; give one of letters, digits, - and _ alone.")
+    for run in runs.values():
+        run.load_model()
+    last = runs[folders[-1].resolve().name]
+    text = _with_results(readme, results_table(dict(sorted((reference_runs() | runs).items()))))
+    card = model_card(last, checkpoint) if checkpoint else ""
+
+    written = [publish_run(run, reference) for run in runs.values()]
+    write_text(readme, text)
+    return [*written, readme, *([publish_checkpoint(last, checkpoint, card, checkpoints)] if checkpoint else [])]
+
+
 def publish_run(run: Run, folder: Path = FOLDER) -> Path:
     """Copy a run without its weights to `folder`, under its own folder's name, and return where it is.
 
@@ -99,11 +134,13 @@ def publish_run(run: Run, folder: Path = FOLDER) -> Path:
     return target
 
 
-def write_results(readme: Path) -> None:
-    """Put the table of the paper's and the reference results between the marks in the README."""
-    before, rest = readme.read_text(encoding="utf-8").split(MARKS[0])
-    after = rest.split(MARKS[1])[1]
-    write_text(readme, before + MARKS[0] + results_table(reference_runs()) + MARKS[1] + after)
+def _with_results(readme: Path, table: str) -> str:
+    """The README's text with the table of the paper's and the reference results between its marks."""
+    text = readme.read_text(encoding="utf-8")
+    if [text.count(mark) for mark in MARKS] != [1, 1] or text.index(MARKS[0]) > text.index(MARKS[1]):
+        raise UserError(f"{readme} lacks the lines {' and '.join(map(str.strip, MARKS))}; put them where results go.")
+    before, rest = text.split(MARKS[0])
+    return before + MARKS[0] + table + MARKS[1] + rest.split(MARKS[1])[1]
 
 
 def results_table(runs: dict[str, Run]) -> str:
@@ -122,15 +159,15 @@ def results_table(runs: dict[str, Run]) -> str:
         low, high = run.metrics["full"]["intervals"]["accuracy"]
         cells[0] += f" ({low:.3f} to {high:.3f})"
         config = run.config
-        start = {"layer4": "from layer4", "fc": "fc alone", "all": "all layers"}[config["trainable"]]
+        start = {"fc": "fc alone", "all": "all layers"}.get(config["trainable"], f"from {config['trainable']}")
         what = f"{config['weights_label']}; {start}, {config['image_size']} px, {config['epochs_run']} epochs"
         what += f", {config['cached_views']} cached views" if config["cached_views"] else ""
         rows.append(f"| {config['model']} | {' | '.join(cells)} | {what} |")
     return "\n".join(rows) + "\n"
 
 
-def publish_checkpoint(run: Run, name: str, folder: Path = CHECKPOINTS) -> Path:
-    """Write the run's network as float16 to `folder/name.safetensors` with a model card beside it; returns the path."""
+def publish_checkpoint(run: Run, name: str, card: str, folder: Path = CHECKPOINTS) -> Path:
+    """Write the run's network as float16 to `folder/name.safetensors`, its card beside it; returns the path."""
     state = {
         key: tensor.half() if tensor.dtype == torch.float32 else tensor
         for key, tensor in run.load_model().state_dict().items()
@@ -139,62 +176,16 @@ def publish_checkpoint(run: Run, name: str, folder: Path = CHECKPOINTS) -> Path:
     path = folder / f"{name}.safetensors"
     with atomic_path(path) as temporary:
         save_file(state, temporary, metadata=metadata)
-    write_text(path.with_suffix(".md"), model_card(run, name))
+    write_text(path.with_suffix(".md"), card)
     return path
 
 
 def model_card(run: Run, name: str) -> str:
     """What the network is, how it was made, how good it is, and what it must not be used for; Markdown."""
-    config, size = run.config, run.config["image_size"]
-    measured = "".join(
-        f"| {test_set} | {values['support']:,} | {values['accuracy']:.3f} "
-        f"({values['intervals']['accuracy'][0]:.3f} to {values['intervals']['accuracy'][1]:.3f}) "
-        f"| {values['f1']:.3f} | {values['auc']:.3f} |\n"
-        for test_set, values in run.metrics.items()
+    template = jinja2.Template(
+        CARD.read_text(encoding="utf-8"), trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
     )
-    return f"""# {name}
-
-{config["model"]} for seven facial expressions ({", ".join(CLASSES)}, in this order), float16, torchvision's names.
-
-## Input
-
-One grey face, cropped as in FER-2013, resized to {size} x {size} pixels, repeated to three channels and normalised
-with ImageNet's mean and standard deviation: `fer_nb_utils.networks.transforms.Preprocess({size})`.
-
-## Training
-
-* Data: {config["data"]["name"]}, {config["data"]["fingerprint"]}
-* Validation: {config["validation"]} (10 % of train)
-* Initial weights: {config["weights_label"]} (SHA-256 {config["weights_sha256"]})
-* Trained: {config["trainable"]}; {config["epochs_run"]} epochs, weights of epoch {config["best_epoch"]}, the best
-  on validation
-* {config["optimizer"]}, learning rate {config["learning_rate"]}, weight decay {config["weight_decay"]}
-* {config["schedule"]} schedule, batches of {config["batch_size"]}, label smoothing {config["label_smoothing"]},
-  seed {config["seed"]}
-* {config["seconds"] / 60:.0f} minutes on {config["device"]} ({config["threads"]} threads, {config["precision"]}),
-  torch {config["versions"]["torch"]}; finished {config["finished"]}
-
-## Test results (float32 weights; test images seen once)
-
-| test set | images | accuracy (95 % interval) | weighted F1 | AUC |
-|---|---|---|---|---|
-{measured}
-Per expression, full test set:
-
-{markdown(per_class(run.predictions))}
-## Limits
-
-* A label names a *posed or perceived expression* in one picture, not what a person feels. People agree with FER-2013's
-  labels in about 65 % of cases, and some of the labels are wrong.
-* The images were found by web search in 2013: ages, skin tones, cultures and camera angles are unevenly
-  represented. Error rates on other people differ from the table.
-* Not for decisions about people. The EU's AI Act forbids inferring emotions at work and in education, except for
-  medical or safety reasons.
-
-## Licence of the data
-
-FER-2013 was collected by Pierre-Luc Carrier and Aaron Courville from web search results and published for the ICML
-2013 workshop challenge (Goodfellow et al. 2013); the pictures' owners gave no licence. Kaggle states terms of use on
-the data set's page: read them before you use these weights for more than research and teaching. The code's licence
-does not cover the data.
-"""
+    per_expression = markdown(per_class(run.predictions))
+    return template.render(
+        name=name, config=run.config, metrics=run.metrics, classes=CLASSES, per_expression=per_expression
+    )

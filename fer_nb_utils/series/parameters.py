@@ -1,10 +1,13 @@
 """The plain literals of a notebook's parameters cell, and values given for them."""
 
 import ast
+from pathlib import Path
 
 from ..errors import UserError
 
 FIRST_LINE = "# parameters of this notebook"
+PATHS = ("data", "weights", "source")  # parameters that may be paths
+WORDS = ("sample", "imagenet", "embedded", "none", "demo")  # their values that are none
 
 
 def literals(source: str) -> dict[str, object]:
@@ -40,9 +43,24 @@ def checked(name: str, value: object, default: object) -> object:
     return value
 
 
-def refuse_unknown(given: set[str], known: set[str], where: str) -> None:
+def refuse_unknown(given: set[str], known: set[str], where: str, what: str = "parameter") -> None:
     """Raise UserError when a given name is none of the known ones; papermill alone would only warn."""
     unknown = sorted(given - known)
     if unknown:
         names = ", ".join(unknown)
-        raise UserError(f"{where} has no parameter {names}; its parameters are {', '.join(sorted(known))}.")
+        raise UserError(f"{where} has no {what} {names}; its {what}s are {', '.join(sorted(known))}.")
+
+
+def located(parameters: dict[str, object], folder: Path) -> dict[str, object]:
+    """`parameters` with paths made absolute: they count from `folder`. Raises UserError when nothing is there."""
+    return {name: _located(name, value, folder) if name in PATHS else value for name, value in parameters.items()}
+
+
+def _located(name: str, value: object, folder: Path) -> object:
+    if not isinstance(value, str) or value in WORDS or value.isdecimal():
+        return value
+    path = (folder / Path(value).expanduser()).absolute()
+    if not value or not path.exists():
+        missing = f"{path} does not exist" if value else f"The parameter {name} is empty"
+        raise UserError(f"{missing}; give the path of a file or folder that does exist.")
+    return str(path)

@@ -1,6 +1,8 @@
 import dataclasses
 import gzip
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,13 +12,21 @@ from click.testing import CliRunner
 from fer_nb_utils.__main__ import main
 from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.errors import UserError
+from fer_nb_utils.networks.load import CHECKPOINTS
 from fer_nb_utils.networks.prediction import predict
 from fer_nb_utils.networks.resnets import build_model, load_checkpoint
 from fer_nb_utils.networks.transforms import Preprocess
 from fer_nb_utils.paths import ROOT
 from fer_nb_utils.results.reference_runs import reference_runs
 from fer_nb_utils.results.run_folder import Run
-from fer_nb_utils.series.maintain import MARKS, publish_checkpoint, publish_run, results_table, write_results
+from fer_nb_utils.series.maintain import (
+    MARKS,
+    model_card,
+    publish_checkpoint,
+    publish_run,
+    publish_runs,
+    results_table,
+)
 from fer_nb_utils.training import experiment
 
 
@@ -34,7 +44,7 @@ def test_a_published_run_reads_like_the_run_itself(finished_run, tmp_path):
 
 
 def test_the_checkpoint_predicts_what_the_run_predicted(finished_run, sample, tmp_path):
-    path = publish_checkpoint(finished_run, "tiny", tmp_path)
+    path = publish_checkpoint(finished_run, "tiny", model_card(finished_run, "tiny"), tmp_path)
     model = load_checkpoint(build_model("resnet18", "none"), path)
     test = sample.select("PublicTest", "PrivateTest")
     probabilities = predict(model, torch.from_numpy(test.images), Preprocess(32))
@@ -62,10 +72,85 @@ def test_other_data_cannot_pass_for_a_repetition(finished_run, sample, tmp_path)
     assert not (tmp_path / "again").exists()
 
 
-def test_the_readme_shows_the_committed_results(tmp_path):
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert results_table(reference_runs()) in text
-    copy = tmp_path / "README.md"
-    copy.write_text(f"before\n{MARKS[0]}old\n{MARKS[1]}\nafter\n")
-    write_results(copy)
-    assert copy.read_text() == f"before\n{MARKS[0]}{results_table(reference_runs())}{MARKS[1]}\nafter\n"
+def test_a_config_that_is_none_cannot_be_repeated(finished_run, tmp_path):
+    config = tmp_path / "config.json"
+    lacking = {name: value for name, value in finished_run.config.items() if name not in ("seed", "epochs")}
+    for text, message in (
+        ("{", "is not the config.json of a finished_run run"),
+        ("[]", "is not the config.json of a finished_run run"),
+        ('{"data": 3}', "is not the config.json of a finished_run run"),
+        ('{"data": {}}', "does not give model, weights"),
+        (json.dumps(lacking), "does not give epochs, seed;"),
+        (json.dumps(finished_run.config | {"epochs": "many"}), "epochs is 'many'"),
+    ):
+        config.write_text(text)
+        result = CliRunner().invoke(main, ["repeat", str(config), str(tmp_path / "again")])
+        assert result.exit_code == 2 and message in result.output and result.output.count("\n") == 1
+    assert not (tmp_path / "again").exists()
+
+
+def test_the_readme_shows_the_committed_results():
+    assert results_table(reference_runs()) in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_committed_card_is_the_one_of_its_run():
+    card = (CHECKPOINTS / "resnet18_fer2013.md").read_text(encoding="utf-8")
+    assert card == model_card(reference_runs()["resnet18_all_64px"], "resnet18_fer2013")
+
+
+def test_a_card_says_what_the_run_did(finished_run):
+    card = model_card(finished_run, "tiny")
+    data = finished_run.config["data"]
+    shown = f"Validation: {data['validation_images']} of the {data['counts']['Training']['all']:,} training images"
+    assert shown in card and "drawings alone" in card
+    assert "No test image was trained on or chose the epoch." in card and "FER-2013 was collected" not in card
+    other = dataclasses.replace(finished_run, config=finished_run.config | {"validation": "PublicTest", "augment": False})
+    card = model_card(other, "tiny")
+    assert shown not in card and "images of PublicTest" in card and "PublicTest chose the epoch" in card
+    assert "not augmented" in card
+
+
+@pytest.fixture
+def committed(tmp_path):
+    """Where published things go, and the arguments that say so."""
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{MARKS[0]}old\n{MARKS[1]}\nafter\n")
+    return {"readme": readme, "reference": tmp_path / "reference", "checkpoints": tmp_path / "checkpoints"}
+
+
+def test_publishing_writes_run_readme_and_checkpoint(finished_run, committed, monkeypatch):
+    monkeypatch.chdir(finished_run.folder)
+    written = publish_runs([Path(".")], "tiny", **committed)  # by its name, not into the folder of all
+    assert written == [
+        committed["reference"] / "resnet18_tiny", committed["readme"], committed["checkpoints"] / "tiny.safetensors"
+    ]  # fmt: skip
+    assert {path.name for path in committed["reference"].iterdir()} == {"resnet18_tiny"}
+    assert committed["readme"].read_text() == f"before\n{MARKS[0]}{results_table(reference_runs())}{MARKS[1]}\nafter\n"
+    assert {path.name for path in committed["checkpoints"].iterdir()} == {"tiny.md", "tiny.safetensors"}
+
+
+def test_publishing_checks_everything_before_it_writes(finished_run, committed, tmp_path):
+    bare = tmp_path / "bare"  # a run without its network, as the reference results are
+    publish_run(finished_run, tmp_path).rename(bare)
+    twin = tmp_path / "elsewhere" / "resnet18_tiny"
+    shutil.copytree(finished_run.folder, twin)
+    before = committed["readme"].read_text()
+    for folders, checkpoint, message in (
+        ([finished_run.folder, bare], None, "model.safetensors"),
+        ([finished_run.folder, twin], None, "give folders with different names"),
+        ([finished_run.folder], "../tiny", "The checkpoint's name is '../tiny'"),
+        ([finished_run.folder, tmp_path], None, "There is no finished_run run"),
+    ):
+        with pytest.raises(UserError, match=message):
+            publish_runs(folders, checkpoint, **committed)
+    assert committed["readme"].read_text() == before
+    committed["readme"].write_text("no marks")
+    with pytest.raises(UserError, match="README.md lacks the lines <!-- results"):
+        publish_runs([finished_run.folder], "tiny", **committed)
+    assert not committed["reference"].exists() and not committed["checkpoints"].exists()
+
+
+def test_a_run_from_any_stage_stands_in_the_table(finished_run):
+    config = finished_run.config | {"trainable": "layer3"}
+    config["data"] = config["data"] | {"name": "FER-2013"}
+    assert "from layer3" in results_table({"run": dataclasses.replace(finished_run, config=config)})

@@ -7,7 +7,7 @@ import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
 from fer_nb_utils.errors import UserError
-from fer_nb_utils.series.parameters import convert, literals
+from fer_nb_utils.series.parameters import convert, literals, located
 from fer_nb_utils.series.show import show_figure, show_table
 from fer_nb_utils.series.tables import format_number, formatted
 from fer_nb_utils.series.workspace import Workspace, check_parameters
@@ -80,6 +80,21 @@ def test_run_dir_counts_from_the_repository_wherever_a_notebook_runs(tmp_path, m
     assert Workspace(tmp_path / "y").folder == tmp_path / "y"
     monkeypatch.setenv("FER_NB_RUNS", str(tmp_path / "elsewhere"))
     assert Workspace("runs/x").folder == tmp_path / "elsewhere" / "runs" / "x"
+
+
+def test_run_dir_counts_from_the_current_folder_outside_a_clone(tmp_path, monkeypatch):
+    monkeypatch.delenv("FER_NB_RUNS")
+    monkeypatch.chdir(tmp_path)
+    assert Workspace("runs/x").folder == tmp_path / "runs" / "x"
+
+
+def test_paths_among_parameters_count_from_a_folder_and_words_are_left(tmp_path):
+    (tmp_path / "faces.zip").touch()
+    given = {"data": "faces.zip", "weights": "none", "source": "0", "trainable": "faces.zip", "epochs": 3}
+    assert located(given, tmp_path) == given | {"data": str(tmp_path / "faces.zip")}
+    for value, message in (("other.zip", "other.zip does not exist"), ("", "The parameter data is empty")):
+        with pytest.raises(UserError, match=message):
+            located({"data": value}, tmp_path)
 
 
 def test_figures_and_tables_are_written_in_both_formats_and_reproducibly(tmp_path):

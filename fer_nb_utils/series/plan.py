@@ -1,0 +1,184 @@
+"""What is to run: a profile and the command line's values, checked, make jobs for the notebooks."""
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import jupytext
+from nbformat import NotebookNode
+
+from ..data.dataset import load
+from ..data.formats import signature
+from ..errors import UserError
+from ..networks.device import choose_device
+from ..paths import NOTEBOOKS, PACKAGE
+from ..training.config import TrainConfig
+from .parameters import PATHS, checked, convert, literals, located, refuse_unknown
+
+PROFILES = Path(__file__).parent / "profiles"
+CELL_TIMEOUT = 14_400  # seconds, where a profile names none
+BUDGET = 600  # likewise
+TABLE = {"title": "", "cell_timeout": CELL_TIMEOUT, "parameters": {}, "notebooks": {}}  # a profile's keys
+SECTION = {"budget": BUDGET, "parameters": {}}  # those of each of its notebooks
+MADE_OF = (".py", ".js", ".css", ".json", ".csv", ".gz", ".safetensors")  # files of the package that results rest on
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Common parameters, and for each notebook its own parameters and the seconds it may take."""
+
+    name: str
+    title: str
+    cell_timeout: int
+    parameters: dict[str, object]
+    notebooks: dict[str, dict]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One notebook with the parameters it is to run with."""
+
+    name: str
+    notebook: NotebookNode
+    defaults: dict[str, object]
+    parameters: dict[str, object]  # all of them, defaults included
+    budget: int  # seconds
+    inputs: tuple[str, ...]  # fingerprints of the package, and of the data and files that parameters name
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the code, the parameters and the inputs of the notebook."""
+        sources = [cell.source for cell in self.notebook.cells if cell.cell_type == "code"]
+        return digest(json.dumps([sources, self.parameters, self.inputs]).encode())
+
+
+def load_profile(name: str) -> Profile:
+    """Read `profiles/<name>.toml`, or a TOML file of the user's own, whose relative paths count from its folder.
+
+    Raises UserError when there is none, or when it holds anything but a profile's tables and keys.
+    """
+    path = Path(name).expanduser().absolute() if name.endswith(".toml") else PROFILES / f"{name}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in PROFILES.glob("*.toml")))
+        raise UserError(f"There is no profile {name!r}; choose one of {known}, or give a .toml file.")
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # of UTF-8 or of TOML
+        raise UserError(f"The profile {path} is no TOML file in UTF-8 ({error}); correct it.") from error
+    content = _checked_table(content, TABLE | {"title": path.stem}, f"The profile {path}")
+    notebooks = {
+        name: _checked_table(section, SECTION, f"The profile {path}: notebooks.{name}")
+        for name, section in content["notebooks"].items()
+    }
+    for section in notebooks.values():
+        section["parameters"] = located(section["parameters"], path.parent)
+    parameters = located(content["parameters"], path.parent)
+    return Profile(path.stem, content["title"], content["cell_timeout"], parameters, notebooks)
+
+
+def _checked_table(given: object, defaults: dict[str, object], where: str) -> dict[str, object]:
+    """A table of a profile, completed; raises UserError for other keys, other types and times that are not above 0."""
+    if not isinstance(given, dict):
+        raise UserError(f"{where} is {given!r}; make it a table with the keys {', '.join(defaults)}.")
+    refuse_unknown(set(given), set(defaults), where, "key")
+    for key, value in given.items():
+        kind = type(defaults[key])
+        if type(value) is not kind or (kind is int and value <= 0):
+            wanted = {int: "a number of whole seconds above zero", str: "a text", dict: "a table"}[kind]
+            raise UserError(f"{where}: {key} is {value!r}; make it {wanted}.")
+    return defaults | given
+
+
+def plan(
+    profile: Profile, given: dict[str, str], only: tuple[str, ...], run_dir: Path, folder: Path = NOTEBOOKS
+) -> list[Job]:
+    """The notebooks to run with all their parameters. Whatever would fail for a bad parameter raises UserError here:
+    names that no notebook knows, settings that no training can have, a device that is not there, data that cannot be
+    read.
+
+    `given` are the command line's values, as text; `only` are the numbers of notebooks (`02`), none for all.
+    """
+    notebooks = {path.stem: jupytext.read(path, fmt="py:percent") for path in sorted(folder.glob("[0-9][0-9]_*.py"))}
+    if not notebooks:
+        raise UserError(f"There are no notebooks in {folder}; run this from a clone of the repository.")
+    defaults = {name: _defaults(name, notebook) for name, notebook in notebooks.items()}
+    chosen = _select(list(notebooks), only)
+    refuse_unknown(set(profile.notebooks), set(notebooks), f"Profile {profile.name}: the series", "notebook")
+    refuse_unknown(set(profile.parameters), set().union(*defaults.values()), f"Profile {profile.name}: the series")
+    refuse_unknown(set(given), set().union(*(defaults[name] for name in chosen)), ", ".join(chosen))
+    parameters = {name: _parameters(name, profile, given, defaults[name]) for name in chosen}
+    for name in chosen:
+        parameters[name] |= {"run_dir": str(run_dir)} if "run_dir" in defaults[name] else {}
+        _check_settings(name, parameters[name])
+
+    package, fingerprint = _package_fingerprint(), cache(_fingerprint)
+    return [
+        Job(
+            name,
+            notebooks[name],
+            defaults[name],
+            parameters[name],
+            profile.notebooks.get(name, {}).get("budget", BUDGET),
+            (package, *(fingerprint(key, parameters[name][key]) for key in PATHS if key in parameters[name])),
+        )
+        for name in chosen
+    ]
+
+
+def _parameters(name: str, profile: Profile, given: dict[str, str], defaults: dict[str, object]) -> dict[str, object]:
+    """All parameters of a notebook: its defaults, below the profile's, its own there, and the command line's."""
+    own = profile.notebooks.get(name, {}).get("parameters", {})
+    refuse_unknown(set(own), set(defaults), f"Profile {profile.name}: {name}")
+    values = {key: value for key, value in {**profile.parameters, **own}.items() if key in defaults}
+    if "run_dir" in {**values, **given}:
+        raise UserError("All notebooks share one run folder: give it as --run-dir, not as the parameter run_dir.")
+    known = {key: checked(key, value, defaults[key]) for key, value in values.items()}
+    return defaults | known | {key: convert(key, text, defaults[key]) for key, text in given.items() if key in defaults}
+
+
+def _check_settings(name: str, parameters: dict[str, object]) -> None:
+    settings = {field.name for field in dataclasses.fields(TrainConfig)} & parameters.keys()
+    try:
+        TrainConfig(**{key: parameters[key] for key in settings})
+        if "device" in parameters:
+            choose_device(parameters["device"])
+    except UserError as error:
+        raise UserError(f"{name} cannot run: {error}") from error
+
+
+def _fingerprint(name: str, value: str) -> str:
+    """Of the content of a data set; of names, sizes and times of other files; a word (none, demo) is its own."""
+    if name == "data":
+        return load(value).fingerprint  # decoded now and kept, where the notebooks find it
+    return signature(Path(value)) if Path(value).is_absolute() else value
+
+
+def _package_fingerprint() -> str:
+    files = (path for path in sorted(PACKAGE.rglob("*")) if path.suffix in MADE_OF)
+    return digest(b"".join(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes() for path in files))
+
+
+def _select(names: list[str], only: tuple[str, ...]) -> list[str]:
+    numbers = {name[:2] for name in names}
+    wanted = {number.zfill(2) for number in only}
+    unknown = sorted(wanted - numbers)
+    if unknown:
+        raise UserError(f"There is no notebook {', '.join(unknown)}; choose from {', '.join(sorted(numbers))}.")
+    return [name for name in names if not wanted or name[:2] in wanted]
+
+
+def _defaults(name: str, notebook: NotebookNode) -> dict[str, object]:
+    cells = [cell.source for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    try:
+        return literals("\n".join(cells))
+    except (ValueError, SyntaxError) as error:
+        raise UserError(f"The notebook {name} cannot run: {error}.") from error
+
+
+def digest(content: bytes) -> str:
+    """SHA-256, short."""
+    return hashlib.sha256(content).hexdigest()[:16]
