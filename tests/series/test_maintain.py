@@ -76,9 +76,9 @@ def test_a_config_that_is_none_cannot_be_repeated(finished_run, tmp_path):
     config = tmp_path / "config.json"
     lacking = {name: value for name, value in finished_run.config.items() if name not in ("seed", "epochs")}
     for text, message in (
-        ("{", "is not the config.json of a finished_run run"),
-        ("[]", "is not the config.json of a finished_run run"),
-        ('{"data": 3}', "is not the config.json of a finished_run run"),
+        ("{", "is not the config.json of a finished run"),
+        ("[]", "is not the config.json of a finished run"),
+        ('{"data": 3}', "is not the config.json of a finished run"),
         ('{"data": {}}', "does not give model, weights"),
         (json.dumps(lacking), "does not give epochs, seed;"),
         (json.dumps(finished_run.config | {"epochs": "many"}), "epochs is 'many'"),
@@ -104,7 +104,9 @@ def test_a_card_says_what_the_run_did(finished_run):
     shown = f"Validation: {data['validation_images']} of the {data['counts']['Training']['all']:,} training images"
     assert shown in card and "drawings alone" in card
     assert "No test image was trained on or chose the epoch." in card and "FER-2013 was collected" not in card
-    other = dataclasses.replace(finished_run, config=finished_run.config | {"validation": "PublicTest", "augment": False})
+    other = dataclasses.replace(
+        finished_run, config=finished_run.config | {"validation": "PublicTest", "augment": False}
+    )
     card = model_card(other, "tiny")
     assert shown not in card and "images of PublicTest" in card and "PublicTest chose the epoch" in card
     assert "not augmented" in card
@@ -139,7 +141,7 @@ def test_publishing_checks_everything_before_it_writes(finished_run, committed, 
         ([finished_run.folder, bare], None, "model.safetensors"),
         ([finished_run.folder, twin], None, "give folders with different names"),
         ([finished_run.folder], "../tiny", "The checkpoint's name is '../tiny'"),
-        ([finished_run.folder, tmp_path], None, "There is no finished_run run"),
+        ([finished_run.folder, tmp_path], None, "There is no finished run"),
     ):
         with pytest.raises(UserError, match=message):
             publish_runs(folders, checkpoint, **committed)
