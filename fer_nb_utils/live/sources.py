@@ -161,6 +161,8 @@ def open_source(source: int | str | Path) -> Source:
 
     Raises UserError when there is no such camera or file, or when it cannot be read.
     """
+    if not str(source).strip():
+        raise UserError(f"The source has no name; give a camera, a video, a folder of images or '{DEMO}'.")
     if isinstance(source, int) or str(source).isdecimal():
         return Camera(int(source))
     if str(source) == DEMO:

@@ -1,7 +1,6 @@
 """A window of the desktop that shows frames."""
 
 import time
-import tkinter
 
 import cv2
 import numpy as np
@@ -14,11 +13,18 @@ SHARE = 0.9  # of the screen's width and height that a picture may take
 class Window:
     """Shows one picture after another until it is closed or Escape or Q is pressed; a context.
 
-    Made of tkinter, which comes with Python, because this project's OpenCV has no windows. Raises UserError where
-    there is no display; importing this module raises ImportError where Python came without tkinter.
+    Made of tkinter, which comes with most Pythons, because this project's OpenCV has no windows. Raises UserError where
+    there is no display or no tkinter.
     """
 
     def __init__(self, title: str):
+        try:
+            import tkinter  # here, for some Pythons come without
+        except ImportError as error:
+            raise UserError(
+                "This Python came without tkinter, so there is no window; write a video instead."
+            ) from error
+        self.new_photo = tkinter.PhotoImage
         try:
             self.root = tkinter.Tk()
         except tkinter.TclError as error:
@@ -41,16 +47,18 @@ class Window:
             image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
             height, width, _ = image.shape
         picture = b"P6 %d %d 255 " % (width, height) + image[:, :, ::-1].tobytes()
-        self.photo = tkinter.PhotoImage(data=picture, format="PPM")  # tkinter keeps no reference of its own
+        self.photo = self.new_photo(data=picture, format="PPM")  # tkinter keeps no reference of its own
         self.label.configure(image=self.photo)
         self.root.update()
 
     def wait(self, seconds: float = float("inf")) -> None:
         """Keep the picture for so many seconds, or until the window is closed."""
         end = time.perf_counter() + seconds
-        while self.is_open and (left := end - time.perf_counter()) > 0:
+        left = seconds
+        while self.is_open and left > 0:
             time.sleep(min(left, 0.02))
             self.root.update()
+            left = end - time.perf_counter()
 
     def _leave(self, _event: object = None) -> None:
         self.is_open = False
