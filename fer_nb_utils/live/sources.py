@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -33,7 +33,7 @@ class Frame:
     file: str = ""
 
 
-class Source:
+class Source(AbstractContextManager):
     """Frames to iterate over once, as a context that gives the camera or file back.
 
     `name`: what to call it; `rate`: frames per second of a video made from it; `is_film`: whether each frame follows
@@ -52,9 +52,6 @@ class Source:
 
     def close(self) -> None:
         """Give the camera or file back."""
-
-    def __enter__(self) -> "Source":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()

@@ -1,6 +1,7 @@
 """A window of the desktop that shows frames."""
 
 import time
+from contextlib import AbstractContextManager
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ from ..errors import UserError
 SHARE = 0.9  # of the screen's width and height that a picture may take
 
 
-class Window:
+class Window(AbstractContextManager):
     """Shows one picture after another until it is closed or Escape or Q is pressed; a context.
 
     Made of tkinter, which comes with most Pythons, because this project's OpenCV has no windows. Raises UserError where
@@ -62,9 +63,6 @@ class Window:
 
     def _leave(self, _event: object = None) -> None:
         self.is_open = False
-
-    def __enter__(self) -> "Window":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.root.destroy()
