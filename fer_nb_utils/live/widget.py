@@ -206,7 +206,7 @@ class LiveCamera(ipywidgets.VBox):
         self.duration = _seconds("label stays (s)", "Seconds that a label stays at least", 0.5, 5)
         self.view = CameraView(self._pipeline(), self.snapshots, source=str(source), give_up_seconds=give_up_seconds)
         self.source = _dropdown("source", "Where the pictures come from", sources, value=str(source))
-        self.problem = ipywidgets.HTML()
+        self.problem = ipywidgets.HTML(tooltip="")  # without one, it would be "null"
         traitlets.dlink((self.source, "value"), (self.view, "source"))
         for control in (self.network, self.cascade):
             control.observe(self._rebuild, "value")
