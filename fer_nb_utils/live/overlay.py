@@ -17,13 +17,10 @@ def annotate(image: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
 
     The percentage is the label's confidence. A frame whose longer side has less than LEAST pixels is enlarged.
     """
-    if image.ndim == 2 or image.shape[2] == 1:
-        drawn = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-    else:
-        drawn = image[:, :, :3].copy()
+    grey = image.ndim == 2 or image.shape[2] == 1
+    drawn = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if grey else image[:, :, :3]
     enlarged = max(1, LEAST / max(drawn.shape[:2]))
-    if enlarged > 1:
-        drawn = cv2.resize(drawn, None, fx=enlarged, fy=enlarged, interpolation=cv2.INTER_CUBIC)
+    drawn = cv2.resize(drawn, None, fx=enlarged, fy=enlarged, interpolation=cv2.INTER_CUBIC)  # a copy in any case
     height, width, _ = drawn.shape
     scale = min(height, 0.75 * width) / 480  # text and lines grow with the picture
     thickness = max(1, round(2 * scale))

@@ -79,8 +79,8 @@ class Pipeline:
         """
         image = _checked(image)
         torch.get_num_threads()  # a new thread takes the process's setting at its first use of torch
-        # A few faces gain nothing from more threads and wait long for them on a busy machine (860 ms instead of 48).
-        # OpenMP's limit is this thread's alone; torch.set_num_threads would also be that of the process's new threads.
+        # More threads are slower on a busy machine (860 ms instead of 48). This limit is for the calling thread alone;
+        # torch.set_num_threads would also set that of the process's new threads.
         with self._lock, self._openmp.limit(limits=1):
             clock = _Stopwatch()
             boxes = self.detector(image)

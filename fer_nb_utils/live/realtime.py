@@ -69,9 +69,7 @@ def realtime_prediction(
         except VideoError as error:  # the table is no less whole
             session.problems.append(str(error))
             video = None
-    table = session.table()
-    table.attrs["video"] = str(video) if video and session.frames else None
-    return table
+    return session.table(video)
 
 
 class _Session:
@@ -120,11 +118,12 @@ class _Session:
         self.frames += 1
         return result.faces
 
-    def table(self) -> pd.DataFrame:
+    def table(self, video: str | Path | None) -> pd.DataFrame:
         table = pd.DataFrame(self.rows, columns=COLUMNS).astype({name: "Int64" for name in ("face", *BOX)})
         no_face = [NO_FACE] if self.frames and table["face"].isna().all() else []
-        problems = [*self.source.problems, *self.problems, *no_face]
-        table.attrs = {"source": self.source.name, "frames": self.frames, "seconds": self.seconds, "problems": problems}
+        table.attrs = {"source": self.source.name, "frames": self.frames, "seconds": self.seconds}
+        table.attrs["video"] = str(video) if video and self.frames else None
+        table.attrs["problems"] = [*self.source.problems, *self.problems, *no_face]
         return table
 
 

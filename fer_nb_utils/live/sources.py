@@ -47,9 +47,6 @@ class Source(AbstractContextManager):
         self.name = name
         self.problems: list[str] = []
 
-    def __iter__(self) -> Iterator[Frame]:
-        raise NotImplementedError
-
     def close(self) -> None:
         """Give the camera or file back."""
 

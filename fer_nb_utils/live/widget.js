@@ -65,13 +65,11 @@ class View {
     this.root = element("div", "fer-live", el);
     const left = element("div", "left", this.root);
     this.picture = element("div", "picture", left);
+    Object.assign(this.picture, { role: "img", ariaLabel: "the picture, with a box and a label round every face" });
     this.video = element("video", "", this.picture);
     this.video.muted = this.video.playsInline = true;
     this.image = element("img", "", this.picture);
-    this.image.alt = "the picture whose faces are labelled";
     this.overlay = element("canvas", "overlay", this.picture);
-    this.overlay.setAttribute("role", "img");
-    this.overlay.ariaLabel = "boxes and labels round the faces of the picture";
     this.hint = element("div", "hint", this.picture);
     const line = element("div", "line", left);
     this.button = element("button", "start", line, "Start");

@@ -22,7 +22,7 @@ import traitlets
 from ..classes import CLASS_COLORS, CLASSES
 from ..errors import UserError
 from ..networks.load import EMBEDDED, load_network
-from .pipeline import FrameError, Pipeline, Result
+from .pipeline import FrameError, Pipeline
 from .snapshots import Snapshots
 from .sources import DEMO, Source, open_source
 
@@ -79,12 +79,12 @@ class CameraView(anywidget.AnyWidget):
         except FrameError:  # the next frame may be whole
             return {"faces": []}
         self.snapshots.add(image, result.faces, seconds)
-        return _content(result)
+        faces = [vars(face) | {"probabilities": face.probabilities.tolist()} for face in result.faces]
+        return {"faces": faces, "milliseconds": result.milliseconds}
 
     def _receive(self, _: object, content: object, buffers: list) -> None:
-        view = None
+        view = content.get("view") if isinstance(content, dict) else None
         try:
-            view = content["view"]
             if content["kind"] == "frame":
                 self._answer(view, content, buffers)
             elif content["kind"] == "start":
@@ -253,11 +253,6 @@ def _dropdown(name: str, tooltip: str, options: Mapping, **value: str) -> ipywid
 def _seconds(name: str, tooltip: str, value: float, most: float) -> ipywidgets.FloatSlider:
     options = {"step": 0.1, "readout_format": ".1f", "style": STYLE}
     return ipywidgets.FloatSlider(value, max=most, description=name, tooltip=tooltip, **options)
-
-
-def _content(result: Result) -> dict:
-    faces = [vars(face) | {"probabilities": face.probabilities.tolist()} for face in result.faces]
-    return {"faces": faces, "milliseconds": result.milliseconds}
 
 
 def _text(error: Exception) -> str:

@@ -21,13 +21,12 @@ class Window(AbstractContextManager):
     def __init__(self, title: str):
         try:
             import tkinter  # here, for some Pythons come without
+
+            self.root, self.new_photo = tkinter.Tk(), tkinter.PhotoImage
         except ImportError as error:
             raise UserError(
                 "This Python came without tkinter, so there is no window; write a video instead."
             ) from error
-        self.new_photo = tkinter.PhotoImage
-        try:
-            self.root = tkinter.Tk()
         except tkinter.TclError as error:
             raise UserError(
                 "There is no display for a window here; leave the window out, and write a video instead."
@@ -55,11 +54,9 @@ class Window(AbstractContextManager):
     def wait(self, seconds: float = float("inf")) -> None:
         """Keep the picture for so many seconds, or until the window is closed."""
         end = time.perf_counter() + seconds
-        left = seconds
-        while self.is_open and left > 0:
+        while self.is_open and (left := end - time.perf_counter()) > 0:
             time.sleep(min(left, 0.02))
             self.root.update()
-            left = end - time.perf_counter()
 
     def _leave(self, _event: object = None) -> None:
         self.is_open = False

@@ -48,6 +48,15 @@ def test_without_a_time_constant_each_frame_stands_for_itself():
     np.testing.assert_array_equal(smoother.update(0.01, boxes(LEFT), HAPPY[None])[0].probabilities, HAPPY)
 
 
+def test_by_default_a_change_takes_three_tenths_and_a_label_stays_half_a_second():
+    smoother, shown = Smoother(), []
+    for k in range(7):
+        (track,) = smoother.update(k / 10, boxes(LEFT), (SAD if k else HAPPY)[None])
+        shown.append((track.label, track.probabilities[CLASSES.index("sad")]))
+    assert [label for label, _ in shown] == ["happy"] * 5 + ["sad"] * 2
+    assert shown[3][1] == pytest.approx(1 - np.exp(-1))
+
+
 def test_a_label_does_not_flicker():
     """Two expressions in turn, not smoothed: each is shown for the display duration at least."""
     shown = labels(Smoother(0, display_duration=0.5), 20, [HAPPY, SAD] * 50)
