@@ -13,13 +13,13 @@ from .tables import formatted
 
 
 def show_figure(figure: Figure, photographs: bool = False) -> None:
-    """Display a figure as a PNG with 256 colours, a third of the usual size, and close it.
+    """Display a figure as a PNG with 256 colours, a third of the usual size, with its title as alternative text; close it.
 
-    For notebooks with many figures, so that the executed copy stays below a megabyte. `photographs` need more colours:
-    they are shown as a JPEG.
+    A point in the figure is a point on the page, 1/72 of CSS's inch. `photographs` need more colours: they are shown as
+    a JPEG. So an executed notebook stays below a megabyte.
     """
     whole, small = BytesIO(), BytesIO()
-    figure.savefig(whole, format="png", bbox_inches="tight", dpi=90)
+    figure.savefig(whole, format="png", bbox_inches="tight", dpi=96)
     image = PIL.Image.open(whole).convert("RGB")
     if photographs:
         image.save(small, "jpeg", quality=88)
