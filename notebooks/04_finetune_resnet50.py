@@ -117,7 +117,7 @@ show_table(pd.DataFrame.from_dict(costs, orient="index").rename_axis(f"at {image
 
 # %% [markdown]
 # Multiply-adds are not time. ResNet50 does about a tenth more than ResNet34, and both about twice as many as ResNet18.
-# Do the milliseconds of one image grow like that? They are of this machine; run the cell twice to see how far they vary:
+# Do the milliseconds of one image grow like that? They are of this machine; run the cell twice to see how they vary:
 
 # %% tags=["nbval-ignore-output"]
 latency = {name: latency_ms(model, image_size) for name, model in models.items()}

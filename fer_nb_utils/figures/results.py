@@ -29,7 +29,7 @@ def confusion_matrices(runs: Mapping[str, pd.DataFrame], note: str = "") -> Figu
         shares, counts = measures.confusion(predictions, normalize=True), measures.confusion(predictions)
         cells = zip(shares.to_numpy().flat, counts.to_numpy().flat, strict=True)
         texts = np.array([f"{share:.0%}\n{count}" for share, count in cells]).reshape(shares.shape)
-        looks = {"cmap": "Blues", "vmin": 0, "vmax": 1, "linewidths": 1, "square": True, "cbar": False}
+        looks = {"cmap": "Blues", "vmin": 0, "vmax": 1, "linewidths": 1, "cbar": False}
         sns.heatmap(shares, annot=texts, fmt="", annot_kws={"size": SMALL}, ax=axis, **looks)
         axis.set(xlabel="predicted", ylabel="true" if axis is axes[0, 0] else "")
         accuracy = measures.table1_row(predictions)["accuracy"]
