@@ -124,7 +124,7 @@ if networks:
 def show_training(runs, place, name="fig2_training"):
     histories = {run_name: run.history for run_name, run in runs.items()}
     smoothed = [run_name for run_name, run in runs.items() if run.config["label_smoothing"]]
-    figure = training_curves(histories, common_protocol(runs), label_smoothing=smoothed)
+    figure = training_curves(histories, common_protocol(runs), smoothed)
     place.save_figure(figure, name)
     show_figure(figure)
 

@@ -20,7 +20,6 @@ LOOKS = {
     "trained": ("#f6b56b", "#8c4a00", "solid"),
     "": ("#f4f4f4", "#808080", "solid"),
 }
-LEGEND = {"frozen": "frozen", "trained": "trained", "": "no parameters"}
 NOTES = """In brackets: channels, height, width.
 Batch normalisation and ReLU follow each convolution of a block,
 except the last: there ReLU follows the addition (+) of the shortcut.
@@ -152,26 +151,16 @@ def _zoom(axes: Axes, box: tuple, lines: list[list[Block]]) -> None:
     if lines:
         band = {"color": "#ececec", "linewidth": 0, "zorder": 0.4}
         axes.add_patch(Rectangle((right, top - height), ZOOM_LEFT - right, height, **band))
-    end = None  # of the block before
-    for line in lines:
-        x, middle = ZOOM_LEFT, top - BLOCK_HEIGHT + PATH_MIDDLE
+    for number, line in enumerate(lines):
+        x, y = ZOOM_LEFT, top - number * (BLOCK_HEIGHT + LINE_GAP)
+        if number:
+            _arrow(axes, (x + line[0].width / 2, y + LINE_GAP), (x + line[0].width / 2, y))
         for block in line:
-            _block(axes, block, x, top)
-            if end:
-                _connect(axes, end, (x, middle))
-            end = (x + block.width, middle)
+            _block(axes, block, x, y)
+            if block is not line[0]:
+                middle = y - BLOCK_HEIGHT + PATH_MIDDLE
+                _arrow(axes, (x - BLOCK_GAP, middle), (x, middle))
             x += block.width + BLOCK_GAP
-        top -= BLOCK_HEIGHT + LINE_GAP
-
-
-def _connect(axes: Axes, end: tuple[float, float], start: tuple[float, float]) -> None:
-    """An arrow from the end of a block to the start of the next, which may be in the line below."""
-    if end[1] > start[1]:
-        between, before = start[1] - PATH_MIDDLE + BLOCK_HEIGHT + LINE_GAP / 2, start[0] - 0.2
-        path = [end, (end[0] + 0.1, end[1]), (end[0] + 0.1, between), (before, between), (before, start[1])]
-        _line(axes, *map(list, zip(*path, strict=True)))
-        end = path[-1]
-    _arrow(axes, end, start)
 
 
 def _block(axes: Axes, block: Block, left: float, top: float) -> None:
@@ -237,7 +226,7 @@ def _legend(axes: Axes, statuses: set[str], top: float) -> None:
     handles = []
     for status in (status for status in LOOKS if status in statuses):
         fill, edge, style = LOOKS[status]
-        handles.append(Patch(facecolor=fill, edgecolor=edge, linestyle=style, label=LEGEND[status]))
+        handles.append(Patch(facecolor=fill, edgecolor=edge, linestyle=style, label=status or "no parameters"))
     axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(ZOOM_LEFT, top), fontsize=SMALL, frameon=False,
                 bbox_transform=axes.transData, borderaxespad=0, borderpad=0)  # fmt: skip
     axes.text(ZOOM_LEFT + 1.8, top, NOTES, fontsize=SMALL, color=FAINT, va="top", linespacing=1.45)

@@ -3,7 +3,7 @@
 Faces are shown pixel by pixel, unsmoothed, which also halves the size of the notebooks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import zip_longest
 
 import matplotlib.pyplot as plt
@@ -65,21 +65,9 @@ def pixel_statistics(index: pd.DataFrame, note: str = "") -> Figure:
     figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.6), sharey=True)
     panels = {"mean": ("Brightness", "mean"), "std": ("Contrast", "standard deviation")}
     for axis, (column, (title, measure)) in zip(axes, panels.items(), strict=True):
-        sns.violinplot(
-            index,
-            x=column,
-            y="label",
-            hue="label",
-            order=CLASSES,
-            palette=CLASS_COLORS,
-            inner="quart",
-            linewidth=0.9,
-            density_norm="width",
-            cut=0,
-            legend=False,
-            saturation=1,
-            ax=axis,
-        )
+        colors = {"hue": "label", "palette": CLASS_COLORS, "saturation": 1, "legend": False, "linewidth": 0.9}
+        shape = {"inner": "quart", "density_norm": "width", "cut": 0}
+        sns.violinplot(index, x=column, y="label", order=CLASSES, ax=axis, **colors, **shape)
         axis.axvline(index[column].median(), color=INK, linewidth=1, linestyle=":")
         axis.set(title=title, xlabel=f"{measure} of an image's pixels", ylabel="")
         axis.set_xlim(left=0)
@@ -91,14 +79,8 @@ def pixel_statistics(index: pd.DataFrame, note: str = "") -> Figure:
 def face_grid(dataset: Dataset, per_class: int = 8, note: str = "") -> Figure:
     """The first faces of each class. Raises UserError on FER-2013, whose faces may not be republished."""
     _refuse_fer2013(dataset)
-    figure, axes = plt.subplots(len(CLASSES), per_class, figsize=(per_class * 0.95 + 0.8, 7.4), squeeze=False)
-    for row, name in enumerate(CLASSES):
-        faces = dataset.images[dataset.labels == row][:per_class]
-        for axis, face in zip_longest(axes[row], faces):
-            bare(axis)
-            if face is not None:
-                axis.imshow(face, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontweight="bold")
+    faces = {name: dataset.images[dataset.labels == label][:per_class] for label, name in enumerate(CLASSES)}
+    figure, _ = _faces(faces, per_class, 0, 255)
     return finish(figure, "The first faces of each class", note)
 
 
@@ -108,15 +90,9 @@ def augmented_faces(originals: np.ndarray, augmented: np.ndarray, names: Sequenc
 
     `names`: what each of the n rows is called. All faces share the originals' grey scale.
     """
-    draws = augmented.shape[1]
-    titles = ["original", *(f"draw {number + 1}" for number in range(draws))]
-    figure, axes = plt.subplots(len(names), draws + 1, figsize=(draws + 2, len(names) * 1.05 + 0.9), squeeze=False)
-    low, high = originals.min(), originals.max()
-    for row, name in enumerate(names):
-        for axis, face in zip(axes[row], [originals[row], *augmented[row]], strict=True):
-            axis.imshow(face, cmap="gray", vmin=low, vmax=high)
-            bare(axis)
-        axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontweight="bold")
+    titles = ["original", *(f"draw {number + 1}" for number in range(augmented.shape[1]))]
+    faces = {name: [first, *draws] for name, first, draws in zip(names, originals, augmented, strict=True)}
+    figure, axes = _faces(faces, len(titles), originals.min(), originals.max())
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title, loc="center", fontsize=10)
     return finish(figure, "What the augmentation does", note)
@@ -129,15 +105,28 @@ def mistaken_faces(dataset: Dataset, mistakes: pd.DataFrame, count: int = 7, not
     `mistakes`: columns file, label, predicted, confidence (0..1). Raises UserError on FER-2013, as `face_grid` does.
     """
     _refuse_fer2013(dataset)
-    figure, axes = plt.subplots(1, count, figsize=(WIDTH, 2.6), squeeze=False)
-    rows = pd.Index(dataset.files).get_indexer(mistakes["file"].head(count))
-    for axis, row, mistake in zip_longest(axes[0], rows, mistakes.head(count).itertuples()):
-        bare(axis)
-        if mistake is not None:
-            axis.imshow(dataset.images[row], cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-            axis.set_title(f"label:\n{mistake.label}", fontsize=10)
-            axis.set_xlabel(f"recognised:\n{mistake.predicted}\n{mistake.confidence:.0%}", loc="left", fontsize=10)
+    mistakes = mistakes.head(count)
+    rows = pd.Index(dataset.files).get_indexer(mistakes["file"])
+    figure, axes = _faces({"": dataset.images[rows]}, count, 0, 255)
+    figure.set_size_inches(WIDTH, 2.6)
+    for axis, mistake in zip(axes[0], mistakes.itertuples(), strict=False):
+        axis.set_title(f"label:\n{mistake.label}", fontsize=10)
+        axis.set_xlabel(f"recognised:\n{mistake.predicted}\n{mistake.confidence:.0%}", loc="left", fontsize=10)
     return finish(figure, "The most confident mistakes", note)
+
+
+def _faces(
+    rows: Mapping[str, Sequence[np.ndarray]], columns: int, low: float, high: float
+) -> tuple[Figure, np.ndarray]:
+    """Rows of faces with their names, on one grey scale; where a row has fewer faces, places stay empty."""
+    figure, axes = plt.subplots(len(rows), columns, figsize=(columns + 1, len(rows) * 1.05 + 0.9), squeeze=False)
+    for places, (name, faces) in zip(axes, rows.items(), strict=True):
+        for axis, face in zip_longest(places, faces):
+            bare(axis)
+            if face is not None:
+                axis.imshow(face, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+        places[0].set_ylabel(name, rotation=0, ha="right", va="center", fontweight="bold")
+    return figure, axes
 
 
 def _refuse_fer2013(dataset: Dataset) -> None:

@@ -80,11 +80,9 @@ def class_f1(table2: pd.DataFrame, note: str = "") -> Figure:
     axis.set(ylabel="F1", ylim=(0, 1.05))
     axis.set_xticks(places, CLASSES)
     axis.grid(axis="x", visible=False)
-    keys = [
-        Patch(facecolor=FAINT, label="ours"),
-        Patch(edgecolor=FAINT, label="paper (mean of three models)", **hatched),
-    ]
-    legend_below_title(figure, keys, 2)
+    ours, paper = Patch(facecolor=FAINT, label="ours"), Patch(edgecolor=FAINT, label="paper (mean of three models)")
+    paper.set(**hatched)
+    legend_below_title(figure, [ours, paper], 2)
     return finish(figure, "F1 of each expression", note)
 
 

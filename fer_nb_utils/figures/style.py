@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from itertools import cycle
 
 import matplotlib.pyplot as plt
-import numpy as np
 import seaborn as sns
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
@@ -87,19 +86,9 @@ def run_styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     return {name: MODEL_STYLES.get(name.lower().replace("-", "")) or next(spare) for name in names}
 
 
-class TickPercent(PercentFormatter):
-    """Shares in per cent, with as many decimals as the ticks need to show what they are."""
-
-    def format_ticks(self, values: np.ndarray) -> list[str]:
-        shares = 100 * np.asarray(values)
-        exact = (decimals for decimals in range(5) if np.allclose(shares, shares.round(decimals), rtol=0, atol=1e-6))
-        self.decimals = next(exact, 5)
-        return super().format_ticks(values)
-
-
 def percent(axis: Axes, which: str = "y") -> None:
-    """Label the ticks of an axis of shares in per cent."""
-    (axis.yaxis if which == "y" else axis.xaxis).set_major_formatter(TickPercent(1))
+    """Label the ticks of an axis of shares in per cent, with decimals where its range is so small that it takes them."""
+    (axis.yaxis if which == "y" else axis.xaxis).set_major_formatter(PercentFormatter(1))
 
 
 def bare(axis: Axes) -> None:

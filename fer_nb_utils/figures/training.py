@@ -16,12 +16,10 @@ VALIDATION = {"linestyle": "--", "linewidth": 1.2, "mfc": "white"}
 
 
 @style()
-def training_curves(
-    histories: Mapping[str, pd.DataFrame], note: str = "", label_smoothing: Collection[str] = ()
-) -> Figure:
+def training_curves(histories: Mapping[str, pd.DataFrame], note: str = "", smoothed: Collection[str] = ()) -> Figure:
     """Fig. 2: loss, accuracy and time of each run by epoch; solid is training, dashed and hollow validation.
 
-    The training loss of the runs in `label_smoothing`, trained with it, is another quantity and left out.
+    The training loss of the runs in `smoothed`, trained with label smoothing, is another quantity and left out.
     """
     figure, (loss, accuracy, clock) = plt.subplots(1, 3, figsize=(WIDTH, 3.9))
     minutes = max(history["seconds"].sum() for history in histories.values()) > 300
@@ -31,7 +29,7 @@ def training_curves(
         epochs = history["epoch"]
         line = {"color": color, "marker": marker, "markersize": 5, "markevery": max(1, len(history) // 10)}
         handles.append(Line2D([], [], label=name, **line))
-        if name not in label_smoothing:
+        if name not in smoothed:
             loss.plot(epochs, history["train_loss"], **line)
         accuracy.plot(epochs, history["train_accuracy"], **line)
         clock.plot(epochs, history["seconds"].cumsum() / (60 if minutes else 1), **line)
@@ -45,7 +43,7 @@ def training_curves(
     clock.set_ylim(bottom=0)
     percent(accuracy)
     legend_below_title(figure, [*handles, *_training_and_validation()], len(handles) + 2)
-    left_out = [name for name in histories if name in label_smoothing]
+    left_out = [name for name in histories if name in smoothed]
     if left_out:
         note = f"{note}. Without the training loss of {', '.join(left_out)}: it has label smoothing in it."
     return finish(figure, "Training", note)

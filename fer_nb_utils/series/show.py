@@ -13,10 +13,10 @@ from .tables import formatted
 
 
 def show_figure(figure: Figure, photographs: bool = False) -> None:
-    """Display a figure as a PNG with 256 colours, a third of the usual size, with its title as alternative text; close it.
+    """Display a figure with its title as alternative text, as large as it was made (96 pixels an inch), and close it.
 
-    A point in the figure is a point on the page, 1/72 of CSS's inch. `photographs` need more colours: they are shown as
-    a JPEG. So an executed notebook stays below a megabyte.
+    It becomes a PNG with 256 colours, a third of the usual size, so that the executed notebook stays below a megabyte.
+    `photographs` need more colours: they are shown as a JPEG.
     """
     whole, small = BytesIO(), BytesIO()
     figure.savefig(whole, format="png", bbox_inches="tight", dpi=96)

@@ -46,14 +46,10 @@ def browse_faces(dataset: Dataset, size: int = 40) -> ipywidgets.VBox:
     caption, faces = ipywidgets.HTML(), ipywidgets.HTML()
 
     def chosen() -> np.ndarray:
-        mask = np.ones(len(dataset), dtype=bool)
-        if expression.value != ANY:
-            mask &= dataset.labels == CLASSES.index(expression.value)
-        if split.value != ANY:
-            mask &= dataset.usage == split.value
-        return np.flatnonzero(mask)
+        label = (expression.value == ANY) | (np.array(CLASSES)[dataset.labels] == expression.value)
+        return np.flatnonzero(label & ((split.value == ANY) | (dataset.usage == split.value)))
 
-    def draw() -> None:
+    def draw(_=None) -> None:
         found = chosen()
         page.max = max(1, -(-len(found) // size))
         first = (page.value - 1) * size
@@ -64,45 +60,43 @@ def browse_faces(dataset: Dataset, size: int = 40) -> ipywidgets.VBox:
         tiles = [_face(dataset.images[row], label) for row, label in zip(shown, labels, strict=True)]
         faces.value = f'<div style="display:flex;flex-wrap:wrap;gap:4px 8px">{"".join(tiles)}</div>'
 
-    reveal, turn = _reveal(draw)
-
     def restart(_) -> None:
         page.value = 1
-        turn()
+        draw()
 
     expression.observe(restart, "value")
     split.observe(restart, "value")
-    page.observe(turn, "value")
-    turn()
+    page.observe(draw, "value")
+    reveal = _labels_button(draw, expression, split, page)
+    draw()
     return ipywidgets.VBox([_row(expression, split, page, reveal), caption, faces])
 
 
-def augmentation_knobs(dataset: Dataset, augment: Augment | None = None, image_size: int = 64) -> ipywidgets.VBox:
+def augmentation_knobs(dataset: Dataset) -> ipywidgets.VBox:
     """One face of each expression, as stored and in three random variants, with a slider for each strength.
 
     The draws stay the same while a strength changes, so that its effect shows; "draw" takes other ones.
     """
-    augment = augment or Augment()
     names = [name for label, name in enumerate(CLASSES) if (dataset.labels == label).any()]
     images = torch.from_numpy(dataset.images[[np.argmax(dataset.labels == CLASSES.index(name)) for name in names]])
-    originals = Augment(**dict.fromkeys(KNOBS, 0.0))(images, image_size, torch.Generator())
+    size = dataset.images.shape[-1]
+    originals = Augment(**dict.fromkeys(KNOBS, 0.0))(images, size, torch.Generator())
     sliders = {}
     for field in fields(Augment):
         top, step, unit = KNOBS[field.name]
         sliders[field.name] = ipywidgets.FloatSlider(
-            value=getattr(augment, field.name), max=top, step=step, description=f"{field.name}, {unit}",
+            value=field.default, max=top, step=step, description=f"{field.name}, {unit}",
             style={"description_width": "140px"}, layout=_width(320),
         )  # fmt: skip
-    seed = ipywidgets.BoundedIntText(
-        value=0, max=9999, description="draw", style={"description_width": "140px"}, layout=_width(240)
-    )
+    wide = {"style": {"description_width": "140px"}, "layout": _width(240)}
+    seed = ipywidgets.BoundedIntText(value=0, max=9999, description="draw", **wide)
     faces = ipywidgets.HTML()
 
     def draw(_=None) -> None:
         strengths = Augment(**{name: slider.value for name, slider in sliders.items()})
-        variants = strengths(images.repeat(3, 1, 1), image_size, torch.Generator().manual_seed(seed.value))
+        variants = strengths(images.repeat(3, 1, 1), size, torch.Generator().manual_seed(seed.value))
         grey = (torch.cat([originals, variants])[:, 0] * 255).round().byte().numpy()
-        grey = grey.reshape(4, len(names), image_size, image_size).swapaxes(0, 1)
+        grey = grey.reshape(4, len(names), size, size).swapaxes(0, 1)
         faces.value = _table(grey, names, ["as stored", "variant 1", "variant 2", "variant 3"])
 
     for knob in (*sliders.values(), seed):
@@ -132,7 +126,7 @@ def step_through_mistakes(dataset: Dataset, predictions: pd.DataFrame) -> ipywid
     position = ipywidgets.IntSlider(value=1, min=1, max=len(mistakes), description="mistake", layout=_width(300))
     caption, face, bars = ipywidgets.HTML(), ipywidgets.HTML(), ipywidgets.HTML()
 
-    def draw() -> None:
+    def draw(_=None) -> None:
         index = position.value - 1
         mistake = mistakes.iloc[index]
         previous.disabled, following.disabled = index == 0, index == len(mistakes) - 1
@@ -143,15 +137,14 @@ def step_through_mistakes(dataset: Dataset, predictions: pd.DataFrame) -> ipywid
         face.value = _face(dataset.images[rows[index]], mistake["label"] if reveal.value else "?", width=192)
         bars.value = _bars(mistake) if reveal.value else ""
 
-    reveal, turn = _reveal(draw)
-
     def step(by: int) -> None:
         position.value += by  # the slider keeps it in range
 
     previous.on_click(lambda _: step(-1))
     following.on_click(lambda _: step(1))
-    position.observe(turn, "value")
-    turn()
+    position.observe(draw, "value")
+    reveal = _labels_button(draw, position)
+    draw()
     return ipywidgets.VBox([_row(previous, following, position, reveal), caption, _row(face, bars)])
 
 
@@ -165,13 +158,10 @@ def find_mistakes(predictions: pd.DataFrame) -> pd.DataFrame:
 
 def _bars(mistake: pd.Series) -> str:
     """Seven horizontal bars as HTML; the label and the answer are named as well as coloured."""
+    looks = {mistake["label"]: ("#46627f", " label"), mistake["predicted"]: ("#8c4a00", " recognised")}
     lines = []
     for name in CLASSES:
-        colour, mark = "#9a9a9a", ""
-        if name == mistake["label"]:
-            colour, mark = "#46627f", " label"
-        if name == mistake["predicted"]:
-            colour, mark = "#8c4a00", " recognised"
+        colour, mark = looks.get(name, ("#9a9a9a", ""))
         share = 100 * mistake[name]
         lines.append(
             f'<div style="display:flex;align-items:center;line-height:1.7">'
@@ -182,18 +172,13 @@ def _bars(mistake: pd.Series) -> str:
     return "".join(lines)
 
 
-def _reveal(draw: Callable[[], None]) -> tuple[ipywidgets.ToggleButton, Callable]:
-    """A button that shows or hides the labels, and a callback that hides them and draws, for what comes next."""
+def _labels_button(draw: Callable, *steps: ipywidgets.Widget) -> ipywidgets.ToggleButton:
+    """A button that shows the labels or hides them, and goes back to hiding them when one of `steps` changes."""
     button = ipywidgets.ToggleButton(description="labels", icon="eye", layout=_width(110))
-
-    def turn(_=None) -> None:
-        if button.value:
-            button.value = False  # which draws
-        else:
-            draw()
-
-    button.observe(lambda _: draw(), "value")
-    return button, turn
+    button.observe(draw, "value")
+    for step in steps:
+        step.observe(lambda _: setattr(button, "value", False), "value")
+    return button
 
 
 def _row(*children: ipywidgets.Widget) -> ipywidgets.Box:

@@ -89,7 +89,7 @@ def test_no_text_leaves_its_box(name):
 
 
 def test_blocks_too_wide_for_the_page_stand_below_each_other():
-    """ResNet18's two blocks of a stage side by side, ResNet50's in two lines, joined by a line from end to start."""
+    """ResNet18's two blocks of a stage side by side, ResNet50's in two lines."""
     corners = {}
     for name in ("resnet18", "resnet50"):
         axes = draw_architecture(build_model(name, "none"), name, 48).axes[0]

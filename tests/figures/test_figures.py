@@ -263,7 +263,7 @@ def test_training_curves_hold_the_histories():
 
 def test_a_loss_with_label_smoothing_is_not_drawn_beside_others():
     runs = {"resnet18": history([0.3, 0.6]), "resnet18 all": history([0.4, 0.8])}
-    figure = training_curves(runs, NOTE, label_smoothing=["resnet18 all"])
+    figure = training_curves(runs, NOTE, smoothed=["resnet18 all"])
     loss, accuracy, _ = figure.axes
     assert len(lines(loss)) == 1 and len(lines(loss, "--")) == len(lines(accuracy)) == 2
     assert figure.get_supxlabel().startswith(f"{NOTE}. Without the training loss of resnet18 all")

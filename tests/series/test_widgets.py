@@ -112,7 +112,10 @@ def test_labels_show_on_demand_and_hide_with_the_next_page(dataset):
 
 def test_every_strength_has_a_knob_that_changes_the_variants_only(dataset):
     assert list(widgets.KNOBS) == [field.name for field in fields(Augment)]
-    box = widgets.augmentation_knobs(dataset, Augment(**dict.fromkeys(widgets.KNOBS, 0.0)), image_size=48)
+    box = widgets.augmentation_knobs(dataset)
+    for name, (_, _, unit) in widgets.KNOBS.items():
+        assert control(box, f"{name}, {unit}").value == getattr(Augment(), name)
+        control(box, f"{name}, {unit}").value = 0
     plain = faces(box)
     first = [dataset.images[dataset.labels == label][0] for label in range(7)]
     assert same(plain[::4], first)  # as stored
