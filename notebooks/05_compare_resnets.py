@@ -122,7 +122,8 @@ if networks:
 # %% tags=["nbval-ignore-output"]
 def show_training(runs, place, name="fig2_training"):
     histories = {run_name: run.history for run_name, run in runs.items()}
-    figure = training_curves(histories, note=common_protocol(runs))
+    smoothed = [run_name for run_name, run in runs.items() if run.config["label_smoothing"]]
+    figure = training_curves(histories, common_protocol(runs), smoothed)
     place.save_figure(figure, name)
     show_figure(figure)
 
@@ -188,8 +189,7 @@ if networks:
 # %% tags=["nbval-ignore-output"]
 def show_intervals(runs, place, suffix=""):
     metrics = {name: run.metrics for name, run in runs.items()}
-    selected = [name for name, run in runs.items() if run.config["validation"] == "PublicTest"]
-    figure = accuracy_intervals(metrics, common_protocol(runs), selected)
+    figure = accuracy_intervals(metrics, common_protocol(runs))
     place.save_figure(figure, f"accuracy_intervals{suffix}")
     show_figure(figure)
 
