@@ -14,7 +14,7 @@ from nbconvert import HTMLExporter
 from .. import __version__
 from ..files import write_json, write_text
 from ..paths import ROOT
-from ..results.measures import MEASURES, f1_intervals, table2, test_sets
+from ..results.measures import MEASURES, table2, table2_intervals, test_sets
 from ..results.paper import PAPER_TABLE1, PAPER_TABLE2
 from ..results.run_folder import Run
 from .tables import formatted
@@ -104,13 +104,13 @@ def _table1(run: Run) -> dict:
 
 
 def _table2(runs: dict[str, Run]) -> dict:
-    """Per test set, Table 2 over the runs named like the three models, with the interval of F1."""
+    """Per test set, Table 2 over the runs named like the three models, with intervals."""
     main = {name: test_sets(run.predictions, run.twins_in_train) for name, run in _main(runs).items()}
     names = next(iter(main.values()), {})
     found = {}
     for name in names:
         rows = {model: sets[name] for model, sets in main.items()}
-        table = table2(rows).join(f1_intervals(rows).add_prefix("f1_"))
+        table = table2(rows).join(table2_intervals(rows))
         found[name] = json.loads(table.to_json(orient="index"))
     return found
 
