@@ -170,15 +170,11 @@ def _differing(configs: list[dict], by_design: set[str]) -> set[str]:
 
 
 def _tests(contrasts: Mapping[str, Contrast], known_sd: float | None = None) -> pd.DataFrame:
-    """`comparison.seed_test` of each contrast, a row each, with Holm's correction (`p_holm`) and `seeds_needed`."""
-    rows = {}
-    for name, (samples, variance) in contrasts.items():
-        row = comparison.seed_test(*samples, image_variance=variance, known_sd=known_sd)
-        more = np.arange(min(len(sample) for sample in samples) + 1, 1001)
-        level = LEVEL / len(contrasts)
-        needed = comparison.seeds_needed(row["estimate"], row["seed_variance"], variance, len(samples), level, more)
-        rows[name] = row | {"seeds_needed": needed}
-    tests = pd.DataFrame.from_dict(rows, orient="index")
+    """`comparison.seed_test` of each contrast, a row each, with Holm's correction (`p_holm`)."""
+    tests = pd.DataFrame.from_dict({
+        name: comparison.seed_test(*samples, image_variance=variance, known_sd=known_sd)
+        for name, (samples, variance) in contrasts.items()
+    }, orient="index")  # fmt: skip
     known = tests["p_value"].notna().all()
     return tests.assign(p_holm=multipletests(tests["p_value"], method="holm")[1] if known else np.nan)
 
@@ -381,11 +377,15 @@ def _listed(values: pd.Series, style: str = ".1%", unit: str = "") -> str:
 def _told(tests: pd.DataFrame) -> str:
     """Each test in points (hundredths); of those that are open, how many seeds would settle them."""
     texts = []
-    for name, row in tests.iterrows():
-        outlook = f"about {row['seeds_needed']:.0f} seeds" if np.isfinite(row["seeds_needed"]) else "no number of seeds"
-        outlook = f"; {outlook} would settle it" if row["p_value"] >= LEVEL else ""
-        certainty = f" (standard error {row['error'] * 100:.1f}, {_p(row['p_value'])}{outlook})"
-        texts.append(f"{name} {row['estimate'] * 100:+.1f} points{'' if np.isnan(row['p_value']) else certainty}")
+    for name, test in tests.iterrows():
+        texts.append(f"{name} {test['estimate'] * 100:+.1f} points")
+        if test["p_value"] >= LEVEL:
+            needed = comparison.seeds_needed(test, LEVEL / len(tests))
+            outlook = f"; {'no number of' if np.isinf(needed) else f'about {needed:.0f}'} seeds would settle it"
+        else:
+            outlook = ""
+        if test["p_value"] >= 0:  # not NaN
+            texts[-1] += f" (standard error {test['error'] * 100:.1f}, {_p(test['p_value'])}{outlook})"
     alone = "; with one run each, this may be the chance of training" if tests["p_value"].isna().any() else ""
     return f"{', '.join(texts)}{alone}."
 

@@ -6,6 +6,7 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
+from scipy.special import stdtr
 from scipy.stats import t
 
 from ..errors import UserError
@@ -46,15 +47,16 @@ def compare_models(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def seed_test(*samples: np.ndarray, image_variance: float = 0.0, known_sd: float | None = None) -> dict[str, float]:
-    """Test that the means over seeds of independent samples add up to zero: estimate, error, seed_variance, p_value.
+    """Test that the means over seeds of independent samples add up to zero: estimate, error, p_value.
 
     `samples`: for each network its value in each run (..., seeds), with the sign and weight it has in the sum.
     `image_variance`: the variance of the sum by the choice of test images, from a paired bootstrap; 0 where there is no
     such choice. Seeds and test images are the readers and cases of multi-reader studies, so the variance of the sum is
     that between seeds, s^2/n a network, plus that between images (Hillis 2014, doi 10.1002/sim.5926). Student's t with
     Satterthwaite's degrees of freedom, but no more than the seeds alone give: with few seeds it would decide too often.
-    `seed_variance` is the sum of the s^2. With a single run in a sample there is no s^2: `known_sd`, the standard
-    deviation between runs, takes its place where it is known beforehand; else error and p_value are NaN.
+    With a single run in a sample there is no s^2: `known_sd`, the standard deviation between runs, takes its place
+    where it is known beforehand; else error and p_value are NaN. Also, for `seeds_needed`: seed_variance (the sum of
+    the s^2), image_variance, networks (samples), seeds (of the smallest).
     """
     samples = [np.asarray(sample, float) for sample in samples]
     counts = [sample.shape[-1] for sample in samples]
@@ -70,18 +72,19 @@ def seed_test(*samples: np.ndarray, image_variance: float = 0.0, known_sd: float
     with np.errstate(divide="ignore", invalid="ignore"):  # no spread at all: certain, or 0 of 0
         spread = sum(part**2 / np.maximum(count - 1, 1) for part, count in zip(parts, counts, strict=True))
         df = limit if np.isinf(limit) else np.fmin(total**2 / spread, limit)
-        p_value = 2 * t.sf(np.abs(estimate) / np.sqrt(total), df)
+        p_value = 2 * stdtr(df, -np.abs(estimate) / np.sqrt(total))
     p_value = np.where((estimate == 0) & (total == 0), 1.0, p_value)
-    return {"estimate": estimate, "error": np.sqrt(total), "seed_variance": sum(variances), "p_value": p_value[()]}
+    given = {"image_variance": image_variance, "networks": len(samples), "seeds": min(counts)}
+    found = {"estimate": estimate, "error": np.sqrt(total), "p_value": p_value[()], "seed_variance": sum(variances)}
+    return found | given
 
 
-def seeds_needed(
-    estimate: float, seed_variance: float, image_variance: float, networks: int, level: float, seeds: np.ndarray
-) -> float:
-    """About which of the numbers `seeds` (rising) for each of `networks` a `seed_test` needs to find `estimate` at
-    `level`; infinity if none will do, as where the test images are too few for so small a difference."""
-    error = np.sqrt(seed_variance / seeds + image_variance)
-    enough = np.abs(estimate) > t.isf(level / 2, networks * (seeds - 1)) * error
+def seeds_needed(test: Mapping[str, float], level: float) -> float:
+    """With about how many seeds a network a `seed_test` that stayed open would find its estimate at `level`; infinity
+    where not even 1,000 would do, as the test images are too few for so small a difference."""
+    seeds = np.arange(test["seeds"] + 1, 1001)
+    error = np.sqrt(test["seed_variance"] / seeds + test["image_variance"])
+    enough = np.abs(test["estimate"]) > t.isf(level / 2, test["networks"] * (seeds - 1)) * error
     return float(seeds[enough.argmax()]) if enough.any() else np.inf
 
 
