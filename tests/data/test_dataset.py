@@ -630,7 +630,7 @@ def test_cached_copy_is_used_until_the_source_changes(faces, monkeypatch):
 
 @pytest.mark.parametrize("pattern", ["*.npz", "*.json"])
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "gone"])
-def test_damaged_cache_is_made_again(faces, pattern, damage):
+def test_damaged_cache_is_made_again(faces, pattern, damage, caplog):
     before = load(faces)
     (file,) = cache_folder().glob(pattern)
     content = bytearray(file.read_bytes())
@@ -640,7 +640,18 @@ def test_damaged_cache_is_made_again(faces, pattern, damage):
         content[len(content) // 2] ^= 0x40
         file.write_bytes({"cut": content[: len(content) // 2], "flip": content, "empty": b""}[damage])
     assert_same(load(faces), before)
+    assert ("is damaged" in caplog.text) == (damage != "gone")
+    caplog.clear()
     assert_same(load(faces), before)
+    assert not caplog.text
+
+
+@pytest.mark.parametrize("target", ["train/fear/{}", "train/sad/x.png", "test/sad/{}"])
+def test_label_name_and_split_are_in_the_fingerprint(faces, target):
+    before = load(faces)
+    file = max((faces / "train/sad").iterdir())
+    file.rename(faces / target.format(file.name))
+    assert load(faces).fingerprint != before.fingerprint
 
 
 def test_cache_that_cannot_be_written_is_only_a_warning(faces, tmp_path, monkeypatch, caplog):
@@ -668,10 +679,10 @@ def test_loading_twice_at_once_does_no_harm(faces, monkeypatch):
 
 
 def test_the_variable_names_the_cache_folder_or_else_the_system_does(tmp_path, monkeypatch):
-    monkeypatch.setattr("platformdirs.user_cache_path", lambda name, appauthor: tmp_path / "system" / name)
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name, appauthor: tmp_path / name / str(appauthor))
     assert cache_folder() == tmp_path / "cache"
     monkeypatch.delenv("FER_NB_CACHE")
-    assert cache_folder() == tmp_path / "system" / "fer_nb_utils"
+    assert cache_folder() == tmp_path / "fer_nb_utils" / "False"  # no folder of an author above it
 
 
 # Dataset and validation
