@@ -11,7 +11,6 @@ from click.testing import CliRunner
 
 from fer_nb_utils.__main__ import main
 from fer_nb_utils.classes import CLASSES
-from fer_nb_utils.data.dataset import load
 from fer_nb_utils.errors import UserError
 from fer_nb_utils.networks.load import CHECKPOINTS
 from fer_nb_utils.networks.prediction import predict
@@ -32,11 +31,6 @@ from fer_nb_utils.training import experiment
 from fer_nb_utils.training.config import TrainConfig
 
 TINY = TrainConfig(weights="none", trainable="fc", image_size=32, epochs=1, cached_views=1)
-
-
-@pytest.fixture(scope="module")
-def sample():
-    return load("sample")
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +107,7 @@ def test_the_committed_card_is_the_one_of_its_run():
 def test_a_card_says_what_the_run_did(finished):
     card = model_card(finished, "tiny")
     data = finished.config["data"]
-    shown = f"Validation: {data['validation_images']} of the {data['counts']['Training']['all']:,} training images"
+    shown = f"Validation: {data['validation_images']:,} of the {data['counts']['Training']['all']:,} training images"
     assert shown in card and "drawings alone" in card
     assert "No test image was trained on or chose the epoch." in card and "FER-2013 was collected" not in card
     other = dataclasses.replace(finished, config=finished.config | {"validation": "PublicTest", "augment": False})
