@@ -143,10 +143,10 @@ def _read_config(path: Path) -> dict:
     from .series.parameters import checked
     from .training.config import TrainConfig
 
-    needed = {field.name: field.default for field in fields(TrainConfig)} | {"weights_sha256": ""}
+    needed = {field.name: field.default for field in fields(TrainConfig)}
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        missing = [name for name in needed if name not in config]
+        missing = [name for name in (*needed, "weights_sha256") if name not in config]
         missing += [] if "fingerprint" in config["data"] else ["data: fingerprint"]
     except (ValueError, LookupError, TypeError) as error:
         raise UserError(f"{path} is not the config.json of a finished run; choose another file.") from error

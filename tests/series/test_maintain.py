@@ -101,7 +101,7 @@ def test_the_committed_card_is_the_one_of_its_run():
 def test_a_card_says_what_the_run_did(finished_run):
     card = model_card(finished_run, "tiny")
     data = finished_run.config["data"]
-    shown = f"Validation: {data['validation_images']} of the {data['counts']['Training']['all']:,} training images"
+    shown = f"Validation: {data['validation_images']:,} of the {data['counts']['Training']['all']:,} training images"
     assert shown in card and "drawings alone" in card
     assert "No test image was trained on or chose the epoch." in card and "FER-2013 was collected" not in card
     other = dataclasses.replace(
