@@ -83,8 +83,9 @@ class CameraView(anywidget.AnyWidget):
         return {"faces": faces, "milliseconds": result.milliseconds}
 
     def _receive(self, _: object, content: object, buffers: list) -> None:
-        view = content.get("view") if isinstance(content, dict) else None
+        view = None
         try:
+            view = content["view"]
             if content["kind"] == "frame":
                 self._answer(view, content, buffers)
             elif content["kind"] == "start":
