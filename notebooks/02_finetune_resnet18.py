@@ -319,6 +319,7 @@ def show_results(runs):
             "trained": one.config["trainable"],
             "px": one.config["image_size"],
             "epochs": one.config["epochs_run"],
+            "learning rate": f"{one.config['learning_rate']:g}",
             "train": one.history["train_accuracy"].iloc[-1],
             "validation": one.history["validation_accuracy"].max(),
             "test": one.metrics["full"]["accuracy"],
@@ -336,8 +337,9 @@ show_results({name: reference[name] for name in names})
 # %% [markdown]
 # The paper's pattern is there: `fc` alone stays below 50 %, and `layer4` adds some thirty points of training accuracy
 # (*train* is that of the last epoch; the other columns are about the weights of the best epoch on validation images).
-# But look at *test*: about half as many points arrive there. The run with all layers trained is better still; as it
-# also had label smoothing, another learning rate and 16 epochs instead of 20, these runs do not say what made it so.
+# But look at *test*: about half as many points arrive there. The two also differ in their learning rates. The run with
+# all layers trained is better still; as it had label smoothing and fewer epochs, too, these runs do not say what made
+# it so.
 
 # %%
 fc_real, layer4_real = reference["resnet18_fc_64px"], reference["resnet18_layer4_64px"]

@@ -108,7 +108,7 @@ def mistaken_faces(dataset: Dataset, mistakes: pd.DataFrame, count: int = 7, not
     mistakes = mistakes.head(count)
     rows = pd.Index(dataset.files).get_indexer(mistakes["file"])
     figure, axes = _faces({"": dataset.images[rows]}, count, 0, 255)
-    figure.set_size_inches(WIDTH, 2.6)
+    figure.set_size_inches(WIDTH, 3.1)
     for axis, mistake in zip(axes[0], mistakes.itertuples(), strict=False):
         axis.set_title(f"label:\n{mistake.label}", fontsize=10)
         axis.set_xlabel(f"recognised:\n{mistake.predicted}\n{mistake.confidence:.0%}", loc="left", fontsize=10)

@@ -88,7 +88,7 @@ def run_styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:
 
 
 def percent(axis: Axes, which: str = "y") -> None:
-    """Label the ticks of an axis of shares in per cent, with decimals where its range is too small to do without."""
+    """Label the ticks of an axis of shares in per cent, with decimals where its range is as small as to need them."""
     (axis.yaxis if which == "y" else axis.xaxis).set_major_formatter(PercentFormatter(1))
 
 

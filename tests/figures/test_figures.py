@@ -132,7 +132,7 @@ def test_every_figure_can_be_read(name, monkeypatch):
     assert figure.get_suptitle() and figure.get_figwidth() <= WIDTH == 10
     boxes = drawn_texts(figure, monkeypatch)
     assert len(boxes) > 5 and min(text.get_fontsize() for text in boxes) >= SMALL == 9
-    upright = [(text, box.padded(-1.5)) for text, box in boxes.items() if not text.get_rotation() % 90]
+    upright = [(text, box.padded(-0.5)) for text, box in boxes.items() if not text.get_rotation() % 90]
     overlapping = [(one.get_text(), other.get_text()) for (one, box), (other, beside) in combinations(upright, 2)
                    if box.overlaps(beside)]  # fmt: skip
     assert not overlapping
