@@ -1,10 +1,8 @@
 import dataclasses
 import json
-import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -25,23 +23,12 @@ from fer_nb_utils.training import experiment
 
 NAMES = {"settings.json", "config.json", "history.csv", "model.safetensors", "predictions.csv", "metrics.json"}
 REAL = {"Training": 700, "PublicTest": 150, "PrivateTest": 150}
-CLASSES_OF_FEW = {"Training": 12, "PublicTest": 3, "PrivateTest": 3}  # images of each class in `few`
 
 
 @pytest.fixture(scope="module")
 def few(sample):
-    """126 images of the sample, for runs that only have to run."""
-    wanted = [
-        np.flatnonzero((sample.usage == usage) & (sample.labels == label))[:count]
-        for usage, count in CLASSES_OF_FEW.items()
-        for label in range(7)
-    ]
-    return sample.subset(np.sort(np.concatenate(wanted)))
-
-
-@pytest.fixture
-def copy_of_finished(finished_run, tmp_path):
-    return Path(shutil.copytree(finished_run.folder, tmp_path / "run"))
+    """Some images of every class and split, for runs that only have to run."""
+    return sample.subset(slice(0, None, 8))
 
 
 def test_folder_holds_all_that_a_reader_needs(finished_run):
@@ -85,107 +72,12 @@ def test_a_finished_run_is_read_not_repeated(finished_run, sample, monkeypatch):
     assert experiment.run(TINY_RUN, sample, finished_run.folder, "cpu").config == finished_run.config
 
 
-def test_other_settings_move_the_old_run_aside(few, copy_of_finished, finished_run, capsys):
+def test_other_settings_move_the_old_run_aside(few, finished_run, tmp_path, capsys):
+    copy_of_finished = shutil.copytree(finished_run.folder, tmp_path / "run")
     experiment.run(dataclasses.replace(TINY_RUN, seed=1), few, copy_of_finished, "cpu")
-    assert Run.load(copy_of_finished.with_name("run.previous-1")).config == finished_run.config
+    assert Run.load(tmp_path / "run.previous-1").config == finished_run.config
     assert Run.load(copy_of_finished).config["seed"] == 1
     assert "held a run with another seed; it is now run.previous-1." in capsys.readouterr().out
-
-
-def test_another_recipe_or_other_training_code_is_another_run(sample, copy_of_finished, finished_run, monkeypatch):
-    """After an edit to the augmentation the old result must not pass for that of the code as it is."""
-    assert finished_run.config["recipe"]["augmentation"]["rotation"] == 10.0
-    monkeypatch.setattr(experiment, "fit", stopped)
-    for number, name in enumerate(("recipe", "source_revision"), 1):
-        copy = Path(shutil.copytree(finished_run.folder, copy_of_finished.parent / str(number)))
-        with monkeypatch.context() as patch, pytest.raises(Stopped):
-            patch.setattr(experiment, name, lambda *config: "changed")
-            experiment.run(TINY_RUN, sample, copy, "cpu")
-        assert copy.with_name(f"{number}.previous-1").exists()
-
-
-class Stopped(Exception):
-    pass
-
-
-def stopped(*arguments):
-    raise Stopped
-
-
-def test_an_interrupted_run_keeps_its_state_its_sessions_and_its_precision(few, tmp_path, monkeypatch):
-    folder = tmp_path / "run"
-    with monkeypatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(experiment, "predict", stopped)
-        patch.setattr(experiment, "best_precision", lambda device: "bfloat16")
-        patch.setattr(experiment, "device_name", lambda device: "a machine of old")
-        experiment.run(TINY_RUN, few, folder, "cpu")
-    assert (folder / "state.pt").exists() and not (folder / "config.json").exists()
-    with pytest.raises(UserError, match="no finished run"):
-        Run.load(folder)
-    monkeypatch.setattr(experiment, "best_precision", lambda device: "float32")
-    config = experiment.run(TINY_RUN, few, folder, "cpu").config
-    assert config["epochs_run"] == 1 and config["precision"] == "bfloat16" and config["preparation_seconds"] > 0
-    first, second = config["sessions"]
-    assert first["device_name"] == "a machine of old" and second["device_name"] == config["device_name"]
-    assert first["precision"] == second["precision"] == "bfloat16"
-    assert {path.name for path in folder.iterdir()} == NAMES
-
-
-def test_a_run_that_diverges_leaves_nothing(few, tmp_path):
-    config = dataclasses.replace(TINY_RUN, batch_size=8, learning_rate=1e30, precision="float32")
-    for _ in range(2):  # the second call begins anew, and says the same
-        with pytest.raises(
-            UserError, match="The training loss became .* in epoch 1, with learning_rate 1e\\+30: lower"
-        ):
-            experiment.run(config, few, tmp_path / "run", "cpu")
-        assert not (tmp_path / "run").exists()
-
-
-def test_two_processes_cannot_train_in_one_folder(few, tmp_path):
-    def inside(*arguments):
-        with pytest.raises(UserError, match="Another process trains in .*run: wait for it"):
-            experiment.run(TINY_RUN, few, tmp_path / "run", "cpu")
-        raise Stopped
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):
-        patch.setattr(experiment, "fit", inside)
-        experiment.run(TINY_RUN, few, tmp_path / "run", "cpu")
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped):  # the lock is gone
-        patch.setattr(experiment, "fit", stopped)
-        experiment.run(TINY_RUN, few, tmp_path / "run", "cpu")
-
-
-def test_a_folder_that_holds_no_run_is_left_alone(few, tmp_path):
-    (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis" / "chapter1.tex").write_text("years of work")
-    with pytest.raises(UserError, match="thesis holds something else than a training run"):
-        experiment.run(TINY_RUN, few, tmp_path / "thesis", "cpu")
-    assert [path.name for path in (tmp_path / "thesis").iterdir()] == ["chapter1.tex"]
-    assert not (tmp_path / "thesis.previous-1").exists()
-
-
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        ({"model": "vgg"}, "model is 'vgg'; choose one of resnet18, resnet34, resnet50."),
-        ({"trainable": "layer5"}, "trainable is 'layer5'; choose one of fc, layer4"),
-        ({"precision": "float16"}, "precision is 'float16'; choose one of auto, float32, bfloat16."),
-        ({"epochs": 0}, "epochs is 0; it must be at least 1."),
-        ({"batch_size": 1}, "batch_size is 1; it must be at least 2."),
-        ({"image_size": 31}, "image_size is 31; it must be at least 32."),
-        ({"seed": -1}, "seed is -1; it must be at least 0."),
-        ({"cached_views": -1}, "cached_views is -1; it must be at least 0."),
-        ({"weight_decay": float("nan")}, "weight_decay is nan; it must be at least 0."),
-        ({"learning_rate": 0.0}, "learning_rate is 0.0; it must be above zero."),
-        ({"learning_rate": float("nan")}, "learning_rate is nan; it must be above zero."),
-        ({"label_smoothing": 1.0}, "label_smoothing is 1.0; it must be at least 0 and below 1."),
-        ({"label_smoothing": -0.1}, "label_smoothing is -0.1; it must be at least 0"),
-        ({"trainable": "all"}, "cached_views needs a frozen backbone: give a trainable other than all"),
-    ],
-)
-def test_senseless_settings_cannot_exist(change, message):
-    with pytest.raises(UserError, match=f"^{re.escape(message)}"):
-        dataclasses.replace(TINY_RUN, **change)
 
 
 def test_weights_of_ones_own_are_recorded_without_their_path_and_no_longer_needed(few, tmp_path):
@@ -200,7 +92,8 @@ def test_weights_of_ones_own_are_recorded_without_their_path_and_no_longer_neede
     shutil.rmtree(weights)
     assert experiment.run(config, few, tmp_path / "run", "cpu").config == finished.config
     with pytest.raises(WeightsError, match="no weights at"):
-        experiment.run(config, few, tmp_path / "another", "cpu")
+        experiment.run(dataclasses.replace(config, seed=1), few, tmp_path / "run", "cpu")
+    assert not (tmp_path / "run.previous-1").exists()
 
 
 def test_a_short_training_on_the_real_data_beats_the_majority_class(fer2013, tmp_path):
@@ -214,12 +107,7 @@ def test_a_short_training_on_the_real_data_beats_the_majority_class(fer2013, tmp
     assert finished.metrics["full"]["intervals"]["accuracy"][0] > majority
 
 
-# --- the same again
-
-
-def test_a_repetition_needs_the_same_recipe_and_says_when_the_code_has_changed(
-    sample, finished_run, tmp_path, monkeypatch, capsys
-):
+def test_a_repetition_needs_the_same_recipe_and_initial_weights(sample, finished_run, tmp_path):
     def changed(**parts):
         recipe = finished_run.config["recipe"] | parts.pop("recipe", {})
         return finished_run.config | parts | {"recipe": recipe}
@@ -230,12 +118,6 @@ def test_a_repetition_needs_the_same_recipe_and_says_when_the_code_has_changed(
     with pytest.raises(UserError, match="none is not the file of initial weights of that run"):
         experiment.repeat(changed(weights_sha256="0" * 64), sample, tmp_path / "again", device="cpu")
     assert not (tmp_path / "again").exists()
-    monkeypatch.setattr(experiment, "run", lambda config, *others: config)
-    same = dataclasses.replace(TINY_RUN, precision=finished_run.config["precision"])
-    assert experiment.repeat(changed(), sample, tmp_path / "again", device="cpu") == same
-    assert capsys.readouterr().err == ""
-    assert experiment.repeat(changed(source_revision="0" * 12), sample, tmp_path / "again", device="cpu") == same
-    assert capsys.readouterr().err.startswith("The training code has changed")
 
 
 BARE_MACHINE = """
