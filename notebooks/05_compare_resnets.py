@@ -154,8 +154,8 @@ def beside_paper(ours, paper, runs):
     compared = compared[columns].rename_axis(columns="from")
     rows = {name: part.droplevel(0).T for name, part in compared.groupby(level=0, sort=False)}
     table = pd.concat(rows, names=paper.index.names)
-    images = table["support"].dropna().astype(int)  # a number of images has no difference
-    return table.astype({"support": object}).assign(support=images.reindex(table.index, fill_value=None))
+    images = [None if pd.isna(count) else int(count) for count in table["support"]]  # their difference is nobody's
+    return table.assign(support=pd.Series(images, table.index, dtype=object))
 
 
 def show_table1(runs, place):
@@ -400,8 +400,8 @@ if real_networks:
     show_intervals(real_networks, work.reference)
 
 # %% [markdown]
-# *Leak-free* lies about one point below *full*, in all three. ResNet50 is about ten points behind on every test set; the
-# intervals of ResNet18 and ResNet34 overlap.
+# *Leak-free* lies about one point below *full*, in all three. ResNet50 is about ten points behind on every test set;
+# the intervals of ResNet18 and ResNet34 overlap.
 
 # %%
 if real_networks:
