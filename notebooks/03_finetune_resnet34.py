@@ -28,7 +28,8 @@
 # %% [markdown]
 # ## Parameters
 #
-# The same settings as in notebook 02, so that the networks are compared on equal terms.
+# The same settings as in notebook 02, so that the networks are compared on equal terms; only the pasts of their
+# pretrained backbones differ ([the card](../fer_nb_utils/networks/checkpoints/backbones.md)).
 
 # %% tags=["parameters"]
 # parameters of this notebook
@@ -36,13 +37,13 @@ data = "sample"
 run_dir = "runs/default"  # for results; relative to the clone's root or, outside a clone, to the current folder
 device = "auto"
 seed = 0
-weights = "none"  # or "imagenet", or a file or folder of state dicts
-trainable = "all"  # first trained stage: fc, layer4, layer3, layer2, layer1 or all
-image_size = 48
+weights = "embedded"  # or "imagenet", "none" (random), or a file or folder of state dicts
+trainable = "layer4"  # first trained stage: fc, layer4, layer3, layer2, layer1 or all
+image_size = 64
 epochs = 6
 batch_size = 32
-learning_rate = 0.001
-cached_views = 0  # copies of each image whose frozen features are kept; 0: a fresh one in every epoch
+learning_rate = 0.0005
+cached_views = 4  # copies of each image whose frozen features are kept; 0: a fresh one in every epoch
 
 # %%
 import pandas as pd
@@ -145,8 +146,9 @@ show_figure(figure)
 # Before residual networks, deeper plain networks had *higher training error* than shallow ones, which overfitting
 # cannot explain: the deeper net contains the shallower one. He et al. ([2016](https://arxiv.org/abs/1512.03385)) called
 # it degradation. The paper reports ResNet34 as weakest *in training*, throughout. So compare training accuracy after
-# the same number of epochs: a deeper network that learns more slowly is not degraded, it may only need longer. A few
-# epochs from random weights can't settle it.
+# the same number of epochs: a deeper network that learns more slowly is not degraded, it may only need longer. And mind
+# the past: the embedded ResNet34 was grown from the ResNet18, its added blocks never saw ImageNet. Neither a few epochs
+# nor unequal pasts can settle it.
 
 # %% tags=["nbval-ignore-output"]
 last = {name: history[["train_accuracy", "validation_accuracy"]].iloc[-1] for name, history in histories.items()}

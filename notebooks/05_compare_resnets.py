@@ -122,7 +122,7 @@ if networks:
 # Why can validation lie *above* training? Training images are augmented (turned, shifted, darkened), which makes them
 # harder; their accuracy is a running average over the epoch, so it counts the weaker network of its beginning; and in
 # training, batch norm uses the statistics of each batch, in validation those of all images. The loss with label
-# smoothing is another quantity than the loss without: runs with and without it get a figure each.
+# smoothing is another quantity than the loss without: of runs that have it, the training loss is left out.
 
 
 # %% tags=["nbval-ignore-output"]
