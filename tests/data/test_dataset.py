@@ -104,6 +104,10 @@ def test_zip_unpacked_folder_and_one_level_down_agree(faces, tmp_path):
     folder = load(faces)
     assert_same(load(zipped(faces)), folder)
     assert_same(load(zipped(faces, "archive/")), folder)
+    with zipfile.ZipFile(tmp_path / "windows.zip", "w") as archive:
+        for file in filter(Path.is_file, faces.rglob("*")):
+            archive.writestr(str(file.relative_to(faces)).replace("/", "\\"), file.read_bytes())
+    assert_same(load(tmp_path / "windows.zip"), folder)
     shutil.move(faces, tmp_path / "outer" / "archive")
     assert_same(load(tmp_path / "outer"), folder)
 
@@ -273,7 +277,7 @@ def test_hard_links_in_a_tar_are_images_too(faces, tmp_path):
     file = first(faces)
     os.link(file, file.with_name("twin.png"))
     with tarfile.open(tmp_path / "faces.tar", "w") as archive:
-        archive.add(faces, "faces")
+        archive.add(faces, ".")  # names begin with ./
     assert_same(load(tmp_path / "faces.tar"), load(faces))
 
 
@@ -733,6 +737,7 @@ def test_stratified_validation_keeps_shares_and_identical_images_together(seed):
 
 def test_validation_holds_training_images_only(faces):
     train, validation = split_validation(load(faces))
+    assert validation.files.tolist() == split_validation(load(faces), fraction=0.1, seed=0)[1].files.tolist()
     assert set(train.usage) | set(validation.usage) == {"Training"}
     assert validation.counts()["all"].tolist() == [1] * 7 + [7]  # at least one of each class
 
