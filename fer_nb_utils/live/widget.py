@@ -247,8 +247,9 @@ def trained_networks(runs: str | Path) -> dict[str, Path]:
 
 
 def _dropdown(name: str, tooltip: str, options: Mapping, **value: str) -> ipywidgets.Dropdown:
-    layout = ipywidgets.Layout(width="30em", max_width="100%")
-    return ipywidgets.Dropdown(options=options, description=name, tooltip=tooltip, layout=layout, style=STYLE, **value)
+    look = {"layout": ipywidgets.Layout(width="30em", max_width="100%"), "style": STYLE, "description_allow_html": True}
+    titled = f'<span title="{tooltip}">{name}</span>'  # a dropdown with a description shows no tooltip of its own
+    return ipywidgets.Dropdown(options=options, description=titled, **look, **value)
 
 
 def _seconds(name: str, tooltip: str, value: float, most: float) -> ipywidgets.FloatSlider:

@@ -289,7 +289,7 @@ def test_every_control_says_what_it_is_for_and_is_wide_enough_for_its_texts(note
     with notebook() as lab:
         lab.run_all()
         lab.wait("live?.dataset.state == 'idle'")
-        titled = ".widget-dropdown select, .widget-slider .widget-label"
+        titled = ".widget-dropdown .widget-label [title], .widget-slider .widget-label[title]"
         titles = lab.js(f"return [...panel.node.querySelectorAll('{titled}')].map((each) => each.title)")
         assert len(titles) == 5 and all(len(title) > 10 for title in titles)
         assert lab.js("return panel.node.querySelectorAll('[title=null]').length") == 0
