@@ -122,8 +122,8 @@ if networks:
 #
 # Why can validation lie *above* training? Training images are augmented (turned, shifted, darkened), which makes them
 # harder; their accuracy is a running average over the epoch, so it counts the weaker network of its beginning; and in
-# training, batch norm uses the statistics of each batch, in validation those of all images. The loss with label
-# smoothing is another quantity than the loss without: runs with and without it get a figure each.
+# training, batch norm uses the statistics of each batch, in validation those of all images. Loss with label smoothing
+# is another quantity than loss without: runs with it get a figure of their own, where only the training loss has it.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -131,7 +131,7 @@ def show_training(runs, place, name="fig2_training"):
     smoothings = sorted({run.config["label_smoothing"] for run in runs.values()})
     for smoothing in smoothings:
         alike = {key: run for key, run in runs.items() if run.config["label_smoothing"] == smoothing}
-        smoothed = f"label smoothing {smoothing:g}" if smoothing else ""
+        smoothed = f"label smoothing {smoothing:g} in the training loss alone" if smoothing else ""
         note = "; ".join(filter(None, [common_protocol(alike), smoothed]))
         figure = training_curves({key: run.history for key, run in alike.items()}, note=note)
         place.save_figure(figure, name + ("_smoothed" if smoothing > smoothings[0] else ""))
