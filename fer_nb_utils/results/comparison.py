@@ -55,17 +55,13 @@ def seed_test(*samples: np.ndarray, image_variance: float = 0.0, known_sd: float
     that between seeds, s^2/n a network, plus that between images (Hillis 2014, doi 10.1002/sim.5926). Student's t with
     Satterthwaite's degrees of freedom, but no more than the seeds alone give: with few seeds it would decide too often.
     With a single run in a sample there is no s^2: `known_sd`, the standard deviation between runs, takes its place
-    where it is known beforehand; else error and p_value are NaN. Also, for `seeds_needed`: seed_variance (the sum of
-    the s^2), image_variance, networks (samples), seeds (of the smallest).
+    where it is known beforehand; else error and p_value are NaN. The other values are for `seeds_needed`.
     """
     samples = [np.asarray(sample, float) for sample in samples]
     counts = [sample.shape[-1] for sample in samples]
+    variances, limit = [np.nan if known_sd is None else known_sd**2] * len(samples), np.inf
     if min(counts) > 1:
-        variances = [sample.var(axis=-1, ddof=1) for sample in samples]
-        limit = sum(counts) - len(counts)
-    else:
-        variances = [np.nan if known_sd is None else known_sd**2] * len(samples)
-        limit = np.inf
+        variances, limit = [sample.var(axis=-1, ddof=1) for sample in samples], sum(counts) - len(counts)
     estimate = sum(sample.mean(axis=-1) for sample in samples)
     parts = [variance / count for variance, count in zip(variances, counts, strict=True)]
     total = sum(parts) + image_variance

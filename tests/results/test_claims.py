@@ -10,7 +10,7 @@ from made_up_predictions import random_table, table
 from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.results import claims, measures
 from fer_nb_utils.results.claims import Seeds, check_claim
-from fer_nb_utils.results.paper import PAPER_CLAIMS
+from fer_nb_utils.results.paper import PAPER_CLAIMS, PAPER_TABLE1
 from fer_nb_utils.results.run_folder import Run
 
 MULTIPLY_ADDS = {"resnet18": 1e8, "resnet34": 2e8, "resnet50": 3e8}
@@ -252,6 +252,13 @@ def test_accuracy_and_auc_want_more_than_chance(skills, accuracy, auc):
     assert check_claim("auc", networks)["verdict"] == auc
 
 
+def test_the_papers_own_accuracies_are_told_rightly():
+    shares, images = PAPER_TABLE1["accuracy"], int(PAPER_TABLE1["support"].iloc[0])
+    chance = 1.96 * np.sqrt(2 * shares.mean() * (1 - shares.mean()) / images)
+    assert f"within {(shares.max() - shares.min()) * 100:.1f} points" in claims.PAPERS_OWN
+    assert f"{images:,} images chance alone explains {chance * 100:.1f}." in claims.PAPERS_OWN
+
+
 def test_one_run_of_each_ranks_no_networks_but_tells_what_it_can():
     networks = three(0.5, 1.5, 2.5, seeds=1)
     found = check_claim("accuracy", networks)
@@ -310,7 +317,7 @@ def test_expressions_are_ranked_beyond_chance():
             group.values[name, "f1"] = group.values[name, "f1"] - 0.6 + value
     found = check_claim("expressions", groups)
     assert found["verdict"] == "holds here" and "F1 happy 0.8" in found["evidence"]
-    assert "The three closest pairs: angry - sad" in found["evidence"]
+    assert "nearest to the contrary: angry - sad" in found["evidence"]
     for group in groups.values():
         group.values["neutral", "f1"] = group.values["sad", "f1"] - 0.1
     assert check_claim("expressions", groups)["verdict"] == "does not hold here"
@@ -455,6 +462,7 @@ def test_unfreeze_is_about_fc_alone_and_layer4():
          "training began with weights that are not ImageNet's (faces.pth)", "cannot tell"),
         ({"weights_kind": "random", "weights_label": "not ImageNet"},
          "training began with weights that are not ImageNet's (not ImageNet)", "cannot tell"),
+        ({"weights_label": "torchvision's"}, None, "does not hold here"),
         ({"cached_views": 4}, "4 augmented copies of each image, not new ones in every epoch", "does not hold here"),
         ({"cached_views": 20}, None, "does not hold here"),
         ({"label_smoothing": 0.1}, "label smoothing 0.1", "does not hold here"),

@@ -62,10 +62,12 @@ def test_seed_test_finds_a_difference_where_there_is_none_in_at_most_five_per_ce
 
 def test_the_number_of_seeds_that_would_settle_it_does():
     test = seed_test([0.62, 0.63, 0.64], [-0.63, -0.64, -0.65], image_variance=0.002**2)
+    for estimate in (0.014, 0.012, 0.01, 0.008, 0.006):
+        needed = seeds_needed(test | {"estimate": estimate}, 0.05)
+        for seeds, settled in ((needed, True), (needed - 1, False)):
+            error = np.sqrt(2 * 0.01**2 / seeds + 0.002**2)
+            assert (2 * stats.t.sf(estimate / error, 2 * (seeds - 1)) < 0.05) == settled
     needed = seeds_needed(test, 0.05)
-    for seeds, settled in ((needed, True), (needed - 1, False)):
-        error = np.sqrt(2 * 0.01**2 / seeds + 0.002**2)
-        assert (2 * stats.t.sf(0.01 / error, 2 * (seeds - 1)) < 0.05) == settled
     assert needed > 3 and seeds_needed(test, 0.05 / 3) > needed
     assert seeds_needed(test | {"image_variance": 0.006**2}, 0.05) == np.inf
     assert seeds_needed(test | {"estimate": 10.0}, 0.05) == 4  # one more than there are
