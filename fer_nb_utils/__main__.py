@@ -202,6 +202,9 @@ def live(table: Path | None, checkpoint: str | None, cascade: str | None, device
             signal.signal(number, signal.default_int_handler)
     if table and table.suffix.lower() != ".csv":
         raise UserError(f"The table {table} must end in .csv.")
+    for output in filter(None, (table, options["video"])):
+        if not output.absolute().parent.is_dir():
+            raise UserError(f"There is no folder {output.absolute().parent} for {output.name}; make it first.")
     if table:
         check_writable(table)
     network = load_network(checkpoint or EMBEDDED)
@@ -213,8 +216,10 @@ def live(table: Path | None, checkpoint: str | None, cascade: str | None, device
     click.echo(summary(labelled))  # last: a terminal that was closed cannot show it
     if not labelled.attrs["frames"]:
         sys.exit(1)
-    for written in filter(None, (table, options["video"])):
-        click.echo(f"written: {written.absolute()}")
+    for written in filter(None, (table, labelled.attrs["video"])):
+        click.echo(f"written: {Path(written).absolute()}")
+    if options["video"] and not labelled.attrs["video"]:  # the summary says why
+        sys.exit(1)
 
 
 @main.group("data")

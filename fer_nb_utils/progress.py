@@ -1,10 +1,8 @@
 """A progress bar on a terminal, silence elsewhere."""
 
-import sys
-
 from tqdm import tqdm
 
 
 def progress_bar(**options) -> tqdm:
     """tqdm, hidden where standard error is no terminal: in notebooks and logs a bar would leave a trail of lines."""
-    return tqdm(disable=not sys.stderr.isatty(), leave=False, **options)
+    return tqdm(disable=None, leave=False, **options)

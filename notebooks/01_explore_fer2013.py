@@ -45,7 +45,6 @@ seed = 0
 from collections import Counter
 from itertools import combinations
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from sklearn.metrics import accuracy_score, f1_score, recall_score
@@ -55,7 +54,7 @@ from fer_nb_utils.data.dataset import PUBLISHED, count_images, load, split_valid
 from fer_nb_utils.figures.data import class_counts, face_grid, mean_faces, pixel_statistics
 from fer_nb_utils.results.paper import PAPER_COUNTS
 from fer_nb_utils.series import widgets
-from fer_nb_utils.series.show import show_table
+from fer_nb_utils.series.show import show_figure, show_table
 from fer_nb_utils.series.workspace import Workspace, check_parameters
 
 check_parameters()
@@ -99,36 +98,36 @@ counts = dataset.counts()
 work.save_table(counts, "data_class_counts", note=dataset.name)
 figure = class_counts(counts, note=dataset.name)
 work.save_figure(figure, "data_class_counts")
-plt.show()
+show_figure(figure)
 
 # %% [markdown]
 # ## The faces
 #
 # The synthetic faces move as the Facial Action Coding System says: *happy* raises cheeks and lip corners, *angry*
-# lowers the brows and tightens the lips, and so on. Some do it only slightly. Cover the names and guess: which rows do
-# you confuse? (Of FER-2013 no faces are shown here.)
+# lowers the brows and tightens the lips, and so on. Some do it only slightly. You should see a row for each expression.
+# (Of FER-2013 no faces are shown here.)
 
 # %%
 if dataset.name != "FER-2013":
     figure = face_grid(dataset, note=dataset.name)
     work.save_figure(figure, "data_faces")
-    plt.show()
+    show_figure(figure)
 
 # %% [markdown]
-# The mean of a class keeps what its faces share. Below it, what sets it apart: red is brighter than the average face,
-# blue is darker. Look for the brows of *angry*, the cheeks and mouth of *happy*, the open mouth of *surprise*. Where
-# images are few, as for *disgust*, single faces still show through.
+# With a running kernel, browse them all: guess first, then press *labels*. Which expressions do you confuse?
+
+# %% tags=["nbval-ignore-output"]
+widgets.browse_faces(dataset)
+
+# %% [markdown]
+# The mean of a class keeps what its faces share. Below it, what sets it apart: yellow is brighter than the average
+# face, blue is darker. Look for the brows of *angry*, the cheeks and mouth of *happy*, the open mouth of *surprise*.
+# Where images are few, as for *disgust*, single faces still show through.
 
 # %%
 figure = mean_faces(dataset, note=dataset.name)
 work.save_figure(figure, "data_mean_faces")
-plt.show()
-
-# %% [markdown]
-# With a running kernel, browse them all:
-
-# %% tags=["nbval-ignore-output"]
-widgets.browse_faces(dataset)
+show_figure(figure)
 
 # %% [markdown]
 # ## Brightness and contrast
@@ -142,7 +141,7 @@ widgets.browse_faces(dataset)
 # %%
 figure = pixel_statistics(table, note=dataset.name)
 work.save_figure(figure, "data_pixel_statistics")
-plt.show()
+show_figure(figure)
 
 # %% [markdown]
 # ## The baseline: always say the commonest
@@ -343,7 +342,7 @@ if real is not None:
     work.reference.save_table(real_counts, "data_class_counts", note=note)
     figure = class_counts(real_counts, note=note)
     work.reference.save_figure(figure, "data_class_counts")
-    plt.show()
+    show_figure(figure)
 
 # %% [markdown]
 # For one face of *disgust* there are more than sixteen of *happy*. 111 test images of *disgust* also mean that its
@@ -356,7 +355,7 @@ if real is not None:
 if real is not None:
     figure = pixel_statistics(real, note=note)
     work.reference.save_figure(figure, "data_pixel_statistics")
-    plt.show()
+    show_figure(figure)
 
 # %% [markdown]
 # The baseline, on the images of all the paper's tables: a result below .247 has learnt nothing. As on the sample,

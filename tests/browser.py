@@ -1,4 +1,4 @@
-"""A real JupyterLab in a real Chromium with a fake camera, for test_live_browser.py and the camera's benchmark.
+"""A real JupyterLab in a real Chromium with a fake camera, for tests of what people see and the camera's benchmark.
 
 with jupyterlab(folder) as server, sync_playwright() as playwright:
     browser = launch(playwright, camera=write_fake_camera(folder / "camera.mjpeg", [astronaut_frame()[0]]))
@@ -76,21 +76,14 @@ class Server:
 
 
 @contextmanager
-def jupyterlab(folder: Path, subshells: bool = True, permitted: bool = True) -> Iterator[Server]:
-    """JupyterLab with nothing of the user's: own settings, token and port, notebooks in `folder`/notebooks.
-
-    `subshells`: whether comm messages are handled in a subshell, as they are by default, or wait for cells to end.
-    `permitted`: whether its pages may use a camera, unlike those in a frame of another page.
-    """
+def jupyterlab(folder: Path) -> Iterator[Server]:
+    """JupyterLab with nothing of the user's: own settings, token and port, notebooks in `folder`/notebooks."""
     own, notebooks = folder / "jupyter", folder / "notebooks"
     settings = own / "settings" / "@jupyterlab" / "apputils-extension"
     for path in (notebooks, settings):
         path.mkdir(parents=True)
-    write = {"notification": {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True}}
-    if not subshells:
-        write["kernels-settings"] = {"commsOverSubshells": "disabled"}
-    for name, values in write.items():
-        (settings / f"{name}.jupyterlab-settings").write_text(json.dumps(values))
+    quiet = {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True}
+    (settings / "notification.jupyterlab-settings").write_text(json.dumps(quiet))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JUPYTER")}
     environment |= {f"JUPYTER_{name}_DIR": str(own / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
     environment |= {f"JUPYTERLAB_{name}_DIR": str(own / name.lower()) for name in ("SETTINGS", "WORKSPACES")}
@@ -99,8 +92,6 @@ def jupyterlab(folder: Path, subshells: bool = True, permitted: bool = True) -> 
         "ServerApp.port": 18888,  # or one of the next that is free
         "ServerApp.port_retries": 100,
         "ServerApp.root_dir": notebooks,
-        "ServerApp.allow_remote_access": True,  # by another name of this machine, which is no secure page
-        "ServerApp.tornado_settings": {} if permitted else {"headers": {"Permissions-Policy": "camera=()"}},
         "IdentityProvider.token": TOKEN,
         "LabApp.expose_app_in_browser": True,
         "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
@@ -133,52 +124,89 @@ def jupyterlab(folder: Path, subshells: bool = True, permitted: bool = True) -> 
             process.wait()
 
 
-def launch(playwright, camera: Path | None = None, deny: bool = False, alias: str | None = None):
-    """A Chromium whose only camera plays the file `camera` (None: without any), allowed without asking or denied.
-
-    `alias`: a host name that leads to this machine, for pages that are not secure (http, and not localhost).
-    """
+def launch(playwright, camera: Path | None = None, deny: bool = False):
+    """A Chromium whose only camera plays the file `camera` (None: without any), allowed without asking or denied."""
     args = [*QUIET, f"--use-fake-ui-for-media-stream{'=deny' if deny else ''}"]
     if camera:
         args += ["--use-fake-device-for-media-stream", f"--use-file-for-fake-video-capture={camera.resolve()}"]
     else:
         args += ["--use-fake-device-for-media-stream=device-count=0"]
-    if alias:
-        args += [f"--host-resolver-rules=MAP {alias} 127.0.0.1"]
     return playwright.chromium.launch(executable_path=chromium(), headless=True, args=args)
 
 
 @contextmanager
 def opened(
-    browser, server: Server, cells: list[str], name: str = "live", pictures: Path | None = None, script="", alias=None
+    browser, server: Server, cells: list[str], name: str = "live", pictures: Path | None = None, subshells: bool = True
 ) -> Iterator["Lab"]:
-    """JupyterLab with a new notebook of these cells, ready to run, in a fresh page that is closed afterwards.
+    """JupyterLab with a new notebook of these cells, ready to run; the page of the notebook before is used again.
 
-    A notebook of a name used before continues in its kernel. `script` runs before the page's own. When the block
-    fails, a screenshot goes to `pictures`, and what the page's console said is printed.
+    A notebook of a name used before continues in its kernel. `subshells`: whether comm messages are handled in a
+    subshell, as they are by default, or wait for cells to end. When the block fails, a screenshot goes to `pictures`,
+    what the page's console said is printed, and the page is closed.
     """
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
     nbformat.write(notebook, server.folder / f"{name}.ipynb")
     if not browser.contexts:  # one for all pages of a browser, whose cache makes JupyterLab start twice as fast
         browser.new_context(viewport={"width": 1200, "height": 1000})
-    page = browser.contexts[0].new_page()
-    page.add_init_script(KEEP_TRACKS + script)
+    (context,) = browser.contexts
+    page = context.pages[0] if context.pages else context.new_page()
     lab = Lab(page)
     try:
-        url = server.url.replace("127.0.0.1", alias) if alias else server.url
-        page.goto(f"{url}/lab/tree/{name}.ipynb?token={TOKEN}&reset", wait_until="domcontentloaded", timeout=120_000)
+        if page.url.startswith(server.url):
+            lab.js("[...jupyterapp.shell.widgets('main')].forEach((widget) => widget.dispose()); window.tracks = []")
+            lab.js(f"await jupyterapp.commands.execute('docmanager:open', {{ path: '{name}.ipynb' }})")
+        else:
+            page.add_init_script(KEEP_TRACKS)
+            url = f"{server.url}/lab/tree/{name}.ipynb?token={TOKEN}&reset"
+            page.goto(url, wait_until="domcontentloaded", timeout=120_000)
         page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.sessionContext", timeout=120_000)
         lab.js("await jupyterapp.restored; await panel.context.ready; await panel.sessionContext.ready")
         lab.js("await panel.sessionContext.session.kernel.info")
+        over = "perCommTarget" if subshells else "disabled"
+        lab.js(f"panel.sessionContext.session.kernel.commsOverSubshells = '{over}'")
         yield lab
     except BaseException:
         print(*lab.console, sep="\n")
         if pictures:
             print("screenshot:", lab.screenshot(pictures / "failed.png"))
-        raise
-    finally:
         page.close()
+        raise
+
+
+@contextmanager
+def widget_page(
+    browser, code: Path, state: dict, url: str = "http://localhost/", headers: dict[str, str] | None = None, script=""
+) -> Iterator["Lab"]:
+    """The widget of this JavaScript file alone in an empty page of any address, without JupyterLab and kernel.
+
+    In the page, `state` holds the model's values, `sent` the messages that went up, and `hear(message)` gives one down.
+    `script` runs before the page's own.
+    """
+    page = browser.new_page()
+    try:
+        page.route(
+            "**/*", lambda route: route.fulfill(body="<!doctype html>", content_type="text/html", headers=headers)
+        )
+        page.add_init_script(KEEP_TRACKS + script)
+        page.goto(url)
+        page.evaluate(RENDER, [code.read_text(encoding="utf-8"), state])
+        yield Lab(page)
+    finally:
+        page.context.close()
+
+
+RENDER = """async ([code, state]) => {
+    const heard = {};
+    const model = {
+        get: (name) => state[name], off: () => {}, send: (message) => sent.push(message),
+        on: (event, listener) => (heard[event] ??= []).push(listener),
+    };
+    Object.assign(window, { state, sent: [], hear: (message) => heard["msg:custom"].forEach((each) => each(message)) });
+    window.change = (name, value) => { state[name] = value; heard[`change:${name}`].forEach((each) => each()); };
+    window.module = await import("data:text/javascript," + encodeURIComponent(code));
+    module.default.render({ model, el: document.body });
+}"""
 
 
 class Lab:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
@@ -19,6 +20,7 @@ from fer_nb_utils import __version__
 from fer_nb_utils.__main__ import main
 from fer_nb_utils.errors import UserError
 from fer_nb_utils.live.sources import open_source
+from fer_nb_utils.live.video import VideoError
 from fer_nb_utils.paths import ROOT
 from fer_nb_utils.series import execute
 from fer_nb_utils.series import plan as planning
@@ -184,11 +186,19 @@ def length(video):
         return len(list(frames))
 
 
-def test_live_writes_what_was_asked_for_and_ends_with_a_summary(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    answer = call(*LIVE, "--seconds", "1")
-    assert answer.exit_code == 0 and answer.stderr == ""
-    lines = answer.stdout.splitlines()
+def test_live_writes_what_was_asked_for_and_ends_with_a_summary_also_under_nohup(tmp_path):
+    (tmp_path / "new").mkdir()
+    nohup = ["nohup"] if shutil.which("nohup") else []
+    command = [*nohup, sys.executable, "-m", "fer_nb_utils", *LIVE, "--seconds", "1"]
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, cwd=tmp_path, **pipes) as process:
+        while nohup and process.poll() is None and not list(tmp_path.glob("new/.*.mp4")):
+            time.sleep(0.05)
+        if nohup:
+            process.send_signal(signal.SIGHUP)
+        printed, errors = process.communicate(timeout=120)
+    assert process.returncode == 0 and errors == ""
+    lines = printed.splitlines()
     assert lines[0] == "demo clip (photograph, then synthetic face)"
     assert lines[1].startswith("15 frames in ") and lines[1].endswith(" frames/s")
     assert lines[2] == "faces in 15 of them, 1 followed" and lines[3].startswith("labels, frame by frame: ")
@@ -204,6 +214,7 @@ def test_live_writes_what_was_asked_for_and_ends_with_a_summary(tmp_path, monkey
 def test_ctrl_c_ends_live_with_all_that_was_seen(tmp_path):
     many = tmp_path / "many"
     many.mkdir()
+    (tmp_path / "new").mkdir()
     cv2.imwrite(str(tmp_path / "grey.png"), np.full((480, 640, 3), 128, np.uint8))
     for number in range(5000):  # more than can be seen before the signal
         (many / f"{number:04}.png").symlink_to(tmp_path / "grey.png")
@@ -222,6 +233,7 @@ def test_ctrl_c_ends_live_with_all_that_was_seen(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no such terminals there")
 def test_a_closed_terminal_leaves_the_table(tmp_path):
+    (tmp_path / "new").mkdir()
     master, terminal = os.openpty()
     command = [sys.executable, "-m", "fer_nb_utils", *LIVE]
     with subprocess.Popen(command, stdout=terminal, stderr=terminal, cwd=tmp_path, start_new_session=True) as process:
@@ -234,14 +246,21 @@ def test_a_closed_terminal_leaves_the_table(tmp_path):
     assert 0 < pd.read_csv(tmp_path / "new" / "t.csv")["frame"].nunique() < 186
 
 
-@pytest.mark.skipif(not shutil.which("nohup"), reason="there is no nohup")
-def test_nohup_keeps_live_going(tmp_path):
-    command = ["nohup", sys.executable, "-m", "fer_nb_utils", *LIVE, "--seconds", "3"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path) as process:
-        while process.poll() is None and not list(tmp_path.glob("new/.*.mp4")):
-            time.sleep(0.05)
-        process.send_signal(signal.SIGHUP)
-    assert process.returncode == 0 and pd.read_csv(tmp_path / "new" / "t.csv")["frame"].nunique() == 45
+def test_a_disk_that_is_full_before_the_video_is_done_leaves_the_table(tmp_path, monkeypatch):
+    @contextmanager
+    def full(path, rate):
+        yield lambda image, seconds: None
+        raise VideoError("The video could not be written whole.")
+
+    monkeypatch.setattr("fer_nb_utils.live.realtime.video_writer", full)
+    monkeypatch.chdir(tmp_path)
+    outputs = ["--table", "t.csv", "--video", "v.mp4", "--seconds", "0.2"]
+    result = CliRunner().invoke(main, ["live", "--source", "demo", "--device", "cpu", *outputs])
+    assert result.exit_code == 1 and len(pd.read_csv("t.csv")) == 3
+    assert result.stdout.splitlines()[-2:] == [
+        "The video could not be written whole.",
+        f"written: {tmp_path / 't.csv'}",
+    ]
 
 
 def test_live_without_any_frame_says_why_exits_1_and_leaves_former_results(tmp_path):
@@ -268,18 +287,23 @@ def test_live_without_any_frame_says_why_exits_1_and_leaves_former_results(tmp_p
         ("--source demo --checkpoint text.mp4", "text.mp4 does not say which network it holds"),
         ("--source demo --checkpoint resnet18", "There is no network at resnet18"),
         ("--source demo --table folder.csv", "folder.csv is a folder"),
-        ("--source demo --table text.mp4/t.csv", "text.mp4/t.csv cannot be written"),
-        ("--source demo --video new/v.mov", "The video new/v.mov must end in .mp4 or .avi"),
-        ("--source film.mp4 --table new/t.csv --video new/v.mp4", "film.mp4; give a camera, a video"),
+        ("--source demo --video v.mov", "The video v.mov must end in .mp4 or .avi"),
+        ("--source film.mp4 --table t.csv --video v.mp4", "film.mp4; give a camera, a video"),
         ("--source demo --device abacus", "The device 'abacus' is not available here"),
+        ("--source=", "The source has no name"),
+        ("--source demo --table new/t.csv", "/new for t.csv; make it first"),
+        ("--source demo --video new/v.mp4", "/new for v.mp4; make it first"),
+        ("--source demo --checkpoint results", "such as results/training/resnet18, or choose another folder."),
     ],
 )
 def test_a_mistake_with_live_is_one_line_and_exit_2(arguments, message, tmp_path, monkeypatch, capfd):
     (tmp_path / "text.mp4").write_text("This is no film.")
     (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "results/training/resnet18").mkdir(parents=True)
+    (tmp_path / "results/training/resnet18/config.json").touch()
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(main, ["live", *arguments.split()])
     assert result.exit_code == 2 and result.stdout == ""
     assert message in result.stderr and result.stderr.count("\n") == 1
     assert capfd.readouterr().err == ""  # nor a word of OpenCV
-    assert {path.name for path in tmp_path.iterdir()} == {"text.mp4", "folder.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == {"text.mp4", "folder.csv", "results"}

@@ -1,6 +1,5 @@
 """What is wrong with a data set: identical images, leaks from train to test, conflicting labels, blanks."""
 
-import gzip
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,7 +7,6 @@ import numpy as np
 import pandas as pd
 
 from ..classes import CLASSES, USAGES
-from ..files import atomic_path
 from .dataset import PUBLISHED, Dataset, identical_groups
 
 CONSTANT_BELOW = 2.0  # standard deviation in grey levels; FER-2013 has 13 images below it, the next is at 4.1
@@ -68,17 +66,9 @@ def audit_index(table: pd.DataFrame) -> Audit:
 
 def data_report(dataset: Dataset) -> str:
     """Counts per class and split, the audit, and whether this is FER-2013 as published, as text."""
-    return "\n".join(
-        (
-            f"{dataset.name}: {len(dataset):,} images, {dataset.fingerprint}",
-            "",
-            _lines(dataset.counts().rename_axis(index=None, columns=None)),
-            "",
-            _lines(audit(dataset).summary()),
-            "",
-            _verdict(dataset),
-        )
-    )
+    title = f"{dataset.name}: {len(dataset):,} images, {dataset.fingerprint}"
+    counts = _lines(dataset.counts().rename_axis(index=None, columns=None))
+    return "\n\n".join((title, counts, _lines(audit(dataset).summary()), _verdict(dataset)))
 
 
 def _lines(table: pd.DataFrame | pd.Series) -> str:
@@ -115,19 +105,7 @@ def index(dataset: Dataset) -> pd.DataFrame:
 
 def load_index() -> pd.DataFrame:
     """The committed index of FER-2013, 35,887 rows as `index` returns them."""
-    with _index_path().open("rb") as stream:
-        return pd.read_csv(stream, compression="gzip")
-
-
-def write_index(dataset: Dataset) -> Path:
-    """Regenerate the committed index from FER-2013; the same data give the same bytes."""
-    with atomic_path(_index_path()) as temporary:
-        temporary.write_bytes(gzip.compress(index(dataset).to_csv(index=False).encode(), mtime=0))
-    return _index_path()
-
-
-def _index_path() -> Path:
-    return Path(__file__).with_name("fer2013_index.csv.gz")
+    return pd.read_csv(Path(__file__).with_name("fer2013_index.csv.gz"))
 
 
 def _moments(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -56,8 +56,7 @@ class Dataset:
 
     def subset(self, index: np.ndarray) -> "Dataset":
         """The images of a boolean mask (n,) or of integer positions, under the same name and fingerprint."""
-        parts = {name: getattr(self, name)[index] for name in ("images", "labels", "usage", "files")}
-        return replace(self, **parts)
+        return replace(self, **{name: getattr(self, name)[index] for name in ("images", "labels", "usage", "files")})
 
     def select(self, *usages: str) -> "Dataset":
         """The images of the given usages."""
@@ -76,11 +75,11 @@ def count_images(labels: np.ndarray, usage: np.ndarray) -> pd.DataFrame:
     return table.rename_axis(index="class", columns="usage")
 
 
-def load(source: str | Path | None = None, progress: bool = True) -> Dataset:
+def load(source: str | Path | None = None) -> Dataset:
     """Load a data set: from `source`, or else from $FER2013_PATH, or else the synthetic sample.
 
-    `source`: the Kaggle zip, its unpacked folder, fer2013.csv or icml_face_data.csv (plain or in a zip or
-    tar.gz), a folder in the same layout with other faces, or "sample". A test image is in PublicTest if its
+    `source`: the Kaggle zip, its unpacked folder, fer2013.csv or icml_face_data.csv (plain, gzipped, in a zip or in
+    a tar.gz), a folder in the same layout with other faces, or "sample". A test image is in PublicTest if its
     name starts so or it lies in a `val` or `validation` folder, else in PrivateTest.
     Raises DataError: one sentence that names the file and the remedy.
     """
@@ -88,17 +87,21 @@ def load(source: str | Path | None = None, progress: bool = True) -> Dataset:
     if source == "sample":
         decoded, fingerprint = cached(_sample_key(), _make_sample)
         return _dataset(decoded, SAMPLE, fingerprint, source)
-    path = Path(source).expanduser()
-    if not path.exists():
-        raise DataError(f"{path} does not exist: give the path of FER-2013 (zip, folder or CSV), or 'sample'")
-    decoded, fingerprint = cached(formats.signature(path), lambda: formats.read(path, progress))
+    path = Path(os.path.expanduser(source))  # pathlib's raises for an unknown user
+    formats.check_name(source)
+    with formats.one_sentence(path):
+        if not path.exists():
+            raise DataError(f"{path} does not exist: give the path of FER-2013 (zip, folder or CSV), or 'sample'")
+        decoded, fingerprint = cached(formats.signature(path), lambda: formats.read(path))
     if decoded.converted:
         log.warning(
             "%d of %d images in %s were converted to grey 48x48 (central square, resized)",
             decoded.converted, len(decoded.labels), path,
         )  # fmt: skip
     dataset = _dataset(decoded, f"faces in {path.resolve().name}", fingerprint, source)
-    return replace(dataset, name="FER-2013") if is_published(dataset) else dataset
+    if (dataset.counts().loc[list(CLASSES), list(USAGES)] == PUBLISHED).all(axis=None):
+        return replace(dataset, name="FER-2013")
+    return dataset
 
 
 def _dataset(decoded: Decoded, name: str, fingerprint: str, source: str) -> Dataset:
@@ -107,11 +110,6 @@ def _dataset(decoded: Decoded, name: str, fingerprint: str, source: str) -> Data
     uses = Counter(stems)
     files = [stem if uses[stem] == 1 else path for stem, path in zip(stems, decoded.paths, strict=True)]
     return Dataset(*decoded[:3], np.array(files), name, fingerprint, source)
-
-
-def is_published(dataset: Dataset) -> bool:
-    """Whether the counts per class and usage are those of FER-2013 as published."""
-    return bool((dataset.counts().loc[list(CLASSES), list(USAGES)] == PUBLISHED).all(axis=None))
 
 
 def identical_groups(images: np.ndarray) -> np.ndarray:
@@ -123,25 +121,16 @@ def identical_groups(images: np.ndarray) -> np.ndarray:
     return ids[codes].astype(np.int64)
 
 
-def split_validation(
-    dataset: Dataset, how: str = "stratified", fraction: float = 0.1, seed: int = 0
-) -> tuple[Dataset, Dataset]:
-    """(train, validation) without touching the test images.
+def split_validation(dataset: Dataset, fraction: float = 0.1, seed: int = 0) -> tuple[Dataset, Dataset]:
+    """(train, validation), both from Training: `fraction` of every class, at least one image, goes to validation.
 
-    "stratified": `fraction` of every class of Training, identical images on one side; "PublicTest": all of
-    Training, and PublicTest. Raises DataError when a side would be empty.
+    Identical images stay on one side. Raises DataError when a side would be empty.
     """
     train = dataset.select("Training")
-    if how == "PublicTest":
-        validation = dataset.select("PublicTest")
-    elif how == "stratified":
-        chosen = _draw_stratified(train.labels, identical_groups(train.images), fraction, seed)
-        train, validation = train.subset(~chosen), train.subset(chosen)
-    else:
-        raise ValueError(f"how is '{how}', not 'stratified' or 'PublicTest'")
-    if not len(train) or not len(validation):
-        raise DataError(f"{dataset.name} has too few images to split off validation data ({how}): add images")
-    return train, validation
+    chosen = _draw_stratified(train.labels, identical_groups(train.images), fraction, seed)
+    if chosen.all() or not chosen.any():
+        raise DataError(f"{dataset.name} has too few images to split off validation data: add images")
+    return train.subset(~chosen), train.subset(chosen)
 
 
 def _draw_stratified(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: int) -> np.ndarray:
@@ -153,7 +142,7 @@ def _draw_stratified(labels: np.ndarray, groups: np.ndarray, fraction: float, se
     for label in range(len(CLASSES)):
         order = rng.permutation(np.flatnonzero(labels[first] == label))
         before = np.cumsum(sizes[order]) - sizes[order]
-        quota = max(round(fraction * sizes[order].sum()), int(len(order) > 1))
+        quota = max(round(fraction * sizes[order].sum()), 1 if len(order) > 1 else 0)
         drawn[order[before < quota]] = True
     return drawn[unit]
 

@@ -1,6 +1,5 @@
 """FER-2013 from Kaggle."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import DataError
@@ -8,16 +7,15 @@ from ..errors import DataError
 DATASET = "msambare/fer2013"
 
 
-def download(fetch: Callable[[str], str] | None = None) -> Path:
+def download() -> Path:
     """Fetch the data set into kagglehub's cache and return its folder.
 
-    `fetch`: takes the name on Kaggle and returns the folder; by default `kagglehub.dataset_download`.
     Raises DataError that says how to get the file by hand and where to put it.
     """
     try:
-        if fetch is None:
-            from kagglehub import dataset_download as fetch  # here, because only this command needs it
-        return Path(fetch(DATASET))
+        import kagglehub  # here, because only this command needs it
+
+        return Path(kagglehub.dataset_download(DATASET))
     except Exception as error:  # no kagglehub, credentials, or network, and what else a remote service brings
         raise DataError(
             f"Kaggle did not give the data set ({type(error).__name__}); by hand: sign in at "

@@ -63,10 +63,7 @@ class View:
     scale: float = 1.0
     tilt: float = 0.0  # degrees
     yaw: float = 0.0  # radians
-    light: tuple[float, float] = (
-        -0.25,
-        -0.45,
-    )  # where it comes from, to the right and down, relative to the depth
+    light: tuple[float, float] = (-0.25, -0.45)  # where it comes from: right, down, relative to the depth
     ambient: float = 0.5  # the part of the light without direction
     gain: float = 1.0
     blur: float = 0.0  # pixels of a 48-pixel image
@@ -88,14 +85,11 @@ ARCH = np.sqrt(1 - P**2)
 
 def _strokes(points: list, widths: list) -> np.ndarray:
     """Outlines (n, 26, 2) of curved strokes, each given by three Bezier points (u, v) and three widths."""
-    points, widths = np.array(points, float), np.array(widths, float) / 2
-    middle, along, half = CURVE @ points, SLOPE @ points, (widths @ CURVE.T)[..., None]
-    side = along[..., ::-1] * (-1, 1) / (np.sqrt((along**2).sum(-1, keepdims=True)) + 1e-9) * half
+    middle, along = CURVE @ np.array(points, float), SLOPE @ np.array(points, float)
+    half = (np.array(widths, float) / 2 @ CURVE.T)[..., None]
+    length = np.sqrt((along**2).sum(-1, keepdims=True)) + 1e-9
+    side = along[..., ::-1] * (-1, 1) / length * half  # the direction turned by a right angle
     return np.concatenate([middle + side, (middle - side)[:, ::-1]], axis=1)
-
-
-def _band(u: np.ndarray, top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
-    return np.stack([np.concatenate([u, u[::-1]]), np.concatenate([top, bottom[::-1]])], axis=1)
 
 
 class Head:
@@ -143,6 +137,11 @@ class Head:
         points = ((points + (HALF - 0.5 / self.k)) * (self.k * (1 << SHIFT))).astype(np.int32)
         cv2.fillPoly(image, [points], min(tone, 255.0), cv2.LINE_AA, SHIFT)
 
+    def _fill_band(self, u: np.ndarray, top: np.ndarray, bottom: np.ndarray, tone: float) -> None:
+        """Fill between two curves over the same u."""
+        band = np.stack([np.concatenate([u, u[::-1]]), np.concatenate([top, bottom[::-1]])], axis=1)
+        self._fill(self.tone, band, tone)
+
     def _soft(self, polygons: np.ndarray, strengths: list[float], softness: float) -> np.ndarray:
         """Opacity uint8 of soft-edged polygons; softness in head units."""
         mask = np.zeros_like(self.tone)
@@ -161,8 +160,9 @@ class Head:
         back = CIRCLE[24:] * (reach, 0.78 + face.hair_volume) - (0, 0.25)
         ends = np.array([(1, -0.2), (0.92, -0.05), (0.7, 0), (-0.7, 0), (-0.92, -0.05), (-1, -0.2)])
         back = np.concatenate([back, ends * (reach, 1) + (0, max(face.hair_length, -0.2))])
-        ears = [(CIRCLE * (0.09, 0.19) + (side * w, 0.12), face.skin * 0.85) for side in (-1, 1)]
-        ears = ears if face.hair_length < 0.2 else []
+        ears = []
+        if face.hair_length < 0.2:
+            ears = [(CIRCLE * (0.09, 0.19) + (side * w, 0.12), face.skin * 0.85) for side in (-1, 1)]
         neck = np.array([(-0.45, 0.4), (0.45, 0.4), (0.48, 1.5), (-0.48, 1.5)])
         collar = np.array([(-1.4, 1.3), (-0.47, 1.1), (0, 1.32), (0.47, 1.1), (1.4, 1.3)])
         clothes = np.concatenate([collar, [(HALF, HALF), (-HALF, HALF)]])
@@ -177,26 +177,30 @@ class Head:
             self.tone = over(self.tone, self.hair_tone, self._soft(beard[None], [face.beard], 0.07))
 
     def _mouth(self) -> None:
-        face, au = self.id, self.au
-        u = P * self.mouth_half
+        """Lips, the dark between them, teeth, and the line where the lips meet."""
+        face = self.id
+        wrinkle, smile, depress, stretch, tighten, jaw = (self.au[unit] for unit in (9, 12, 16, 20, 23, 26))
+        stretched = min(stretch, 1)
+        rounded = jaw * max(1 - stretch, 0)
+        u = P * self.mouth_half  # from corner to corner
         rest = self.mouth_v + self.corner * np.abs(P) ** 1.8
-        round_ = au[26] * max(1 - au[20], 0)
-        upper = rest - ARCH * (0.025 * au[12] * face.teeth + 0.02 * au[9] + 0.02 * au[26] + 0.05 * round_)
-        drop = 0.1 * au[12] * face.teeth + 0.25 * au[26] * (1 - 0.3 * min(au[20], 1)) + 0.06 * au[16]
-        lower = rest + ARCH ** (1 - 0.4 * min(au[20], 1)) * drop
-        full = face.lips * max(1 - 0.3 * au[12] - 0.75 * au[23] - 0.35 * au[20] - 0.1 * au[26], 0.15)
+        rise = 0.025 * smile * face.teeth + 0.02 * wrinkle + 0.02 * jaw + 0.05 * rounded
+        fall = 0.1 * smile * face.teeth + 0.25 * jaw * (1 - 0.3 * stretched) + 0.06 * depress
+        upper = rest - ARCH * rise
+        lower = rest + ARCH ** (1 - 0.4 * stretched) * fall
+        full = face.lips * max(1 - 0.3 * smile - 0.75 * tighten - 0.35 * stretch - 0.1 * jaw, 0.15)
         bow = 1 - 0.35 * np.exp(-((P / 0.16) ** 2))
-        lip = face.skin * face.lip_tone
-        self._fill(self.tone, _band(u, upper - 0.85 * full * ARCH**1.3 * bow, upper), lip * 0.88)
-        self._fill(self.tone, _band(u, lower, lower + 1.15 * full * ARCH**1.2), lip)
-        self._fill(self.tone, _band(u, upper, lower), 28)
-        u_, top, low, arch = (a[2:-2] for a in (u, upper, lower, ARCH))
-        upper_teeth = arch * (0.025 + 0.05 * min(au[12] + au[20], 1))
-        lower_teeth = arch * 0.055 * min(au[16] + 0.6 * au[20], 1)
-        self._fill(self.tone, _band(u_, top, np.minimum(low, top + upper_teeth)), 205)
-        self._fill(self.tone, _band(u_, np.maximum(top, low - lower_teeth), low), 185)
+        tone = face.skin * face.lip_tone
+        self._fill_band(u, upper - 0.85 * full * ARCH**1.3 * bow, upper, tone * 0.88)
+        self._fill_band(u, lower, lower + 1.15 * full * ARCH**1.2, tone)
+        self._fill_band(u, upper, lower, 28)
+        upper_teeth = upper + ARCH * (0.025 + 0.05 * min(smile + stretch, 1))
+        lower_teeth = lower - ARCH * 0.055 * min(depress + 0.6 * stretch, 1)
+        inner = slice(2, -2)  # the corners show none
+        self._fill_band(u[inner], upper[inner], np.minimum(lower, upper_teeth)[inner], 205)
+        self._fill_band(u[inner], np.maximum(upper, lower_teeth)[inner], lower[inner], 185)
         line = 0.004 + 0.007 * ARCH
-        self._fill(self.tone, _band(u, upper - line, upper + line), lip * 0.4)
+        self._fill_band(u, upper - line, upper + line, tone * 0.4)
 
     def _eye(self, side: int) -> None:
         face, au = self.id, self.au
@@ -204,8 +208,9 @@ class Head:
         down = 0.6 + 0.15 * au[5] - 0.4 * au[7] - 0.4 * au[6] - 0.3 * au[9]
         up, down = face.eye_height * max(up, 0.15), face.eye_height * max(down, 0.05)
         u, middle = side * (face.eye_gap + face.eye_size * P), face.eye_slant * P
-        top, bottom = middle - up * (1 - np.abs(P) ** 2.2) ** 0.8, middle + down * (1 - P**2)
-        self._fill(self.tone, _band(u, top, bottom), 150 + 0.35 * face.skin)
+        top = middle - up * (1 - np.abs(P) ** 2.2) ** 0.8
+        bottom = middle + down * (1 - P**2)
+        self._fill_band(u, top, bottom, 150 + 0.35 * face.skin)
         for radius, tone in ((0.064, face.iris), (0.03, 10)):
             disc = CIRCLE * radius - (0, 0.012)  # clipped by the lids
             ends = (np.interp(disc[:, 0] / face.eye_size, P, lid) for lid in (top, bottom))
@@ -214,8 +219,8 @@ class Head:
         if up > 0.035:
             self._fill(self.tone, CIRCLE[::6] * 0.013 + (side * face.eye_gap + 0.02, -0.03), 240)
         lid = 0.006 + 0.012 * ARCH
-        self._fill(self.tone, _band(u, top - lid, top + 0.7 * lid), 25)
-        self._fill(self.tone, _band(u, bottom, bottom + 0.6 * lid), face.skin * 0.5)
+        self._fill_band(u, top - lid, top + 0.7 * lid, 25)
+        self._fill_band(u, bottom, bottom + 0.6 * lid, face.skin * 0.5)
 
     def _wrinkles(self) -> None:
         """Lid folds, nostrils, and the furrows that action units and age leave."""
@@ -285,7 +290,17 @@ class Head:
         self.tone = over(self.tone, self.hair_tone * (0.75 + strands / 512.0), mask)
 
     def _shade(self) -> None:
-        """Light the relief, an ellipsoid with smooth bumps, by Lambert's cosine law."""
+        """Light the relief by Lambert's cosine law."""
+        slope_v, slope_u = np.gradient(self._relief(), 1 / self.k)
+        u, v = self.view.light
+        # the angle between the surface's normal (-slope_u, -slope_v, 1) and the light's direction (u, v, 1)
+        lengths = np.sqrt((1 + slope_u * slope_u + slope_v * slope_v) * (1 + u * u + v * v))
+        cosine = (1 - slope_u * u - slope_v * v) / lengths
+        light = self.view.ambient + 1.2 * (1 - self.view.ambient) * np.maximum(cosine, 0)
+        self.tone = np.rint(np.minimum(self.tone * (self.view.gain * light), 255)).astype(np.uint8)
+
+    def _relief(self) -> np.ndarray:
+        """How near the surface is, float64 (pixels, pixels) in head units: an ellipsoid with smooth bumps."""
         face, au, nose = self.id, self.au, self.nose_v
         bumps = [  # centre u, v; half widths across and down; height
             (0, 0, 0.06, 0.2, 0.08),
@@ -302,17 +317,12 @@ class Head:
                 (side * 0.44, 0.27 - 0.03 * au[6], 0.18, 0.15, 0.05 + 0.08 * au[6] + 0.04 * au[9]),
             ]
         bumps = np.array(bumps)
-        centre = self._turn(bumps[:, :2])
-        offset = (self.axis[:, None, None] - centre) / bumps[:, 2:4]
-        across, down = np.moveaxis(np.exp(-(offset**2)), 2, 0)
-        square = np.add.outer((self.axis / 1.1) ** 2, (self.axis / (face.width * 1.08)) ** 2)
-        relief = (down * bumps[:, 4]) @ across.T - 0.5 * square * np.sqrt(square)
-        slope_v, slope_u = np.gradient(relief, 1 / self.k)
-        u, v = self.view.light
-        cosine = 1 - slope_u * u - slope_v * v
-        cosine /= np.sqrt((1 + slope_u * slope_u + slope_v * slope_v) * (1 + u * u + v * v))
-        light = self.view.ambient + 1.2 * (1 - self.view.ambient) * np.maximum(cosine, 0)
-        self.tone = np.rint(np.minimum(self.tone * (self.view.gain * light), 255)).astype(np.uint8)
+        centre_u, centre_v = self._turn(bumps[:, :2]).T
+        half_across, half_down, height = bumps[:, 2:].T
+        across = np.exp(-(((self.axis[:, None] - centre_u) / half_across) ** 2))
+        down = np.exp(-(((self.axis[:, None] - centre_v) / half_down) ** 2))
+        squared = np.add.outer((self.axis / 1.1) ** 2, (self.axis / (face.width * 1.08)) ** 2)
+        return (down * height) @ across.T - 0.5 * squared * np.sqrt(squared)
 
     def _glasses(self) -> None:
         gap, w = self.id.eye_gap, self.id.width

@@ -1,15 +1,17 @@
 """Every form in which FER-2013 travels, decoded in memory: images or a CSV, plain, in a zip or in a tar."""
 
 import csv
+import gzip
 import hashlib
 import io
 import lzma
 import os
+import re
 import tarfile
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -20,14 +22,21 @@ from tqdm import tqdm
 
 from ..classes import CLASSES, USAGES
 from ..errors import DataError
+from ..progress import progress_bar
 
 SIZE = 48
 SPLITS = {"train": "Training", "val": "PublicTest", "validation": "PublicTest", "test": "PrivateTest"}
 CSV_NAMES = ("fer2013.csv", "icml_face_data.csv", "train.csv", "test.csv")
 CSV_CLASSES = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")  # label numbers 0 to 6
-CSV_REMEDY = "use fer2013.csv or icml_face_data.csv"
+CSV_LABELS = {str(i): CLASSES.index(name) for i, name in enumerate(CSV_CLASSES)}
+CSV_COLUMNS = ("emotion", "pixels", "usage")
+CSV_REMEDY = "use fer2013.csv or icml_face_data.csv, which have emotion, pixels and Usage"
+CSV_ENDS, GZIP = (".csv", ".csv.gz"), b"\x1f\x8b"
+MAX_BYTES = 2**25  # of an image file; its pixels are limited by Pillow
+MAX_LINE, MAX_TEXT = 2**16, 2**31  # characters of a CSV, where 2,304 pixels take 9,216 and FER-2013 takes 3e8
+UNWRITABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # control characters, and bytes that are not UTF-8
 JUNK = ("thumbs.db", "desktop.ini")
-ARCHIVE_ERRORS = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
+DAMAGES = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, csv.Error)
 
 
 class Decoded(NamedTuple):
@@ -54,65 +63,86 @@ class Face(NamedTuple):
     label: int
 
 
-def read(path: Path, progress: bool) -> Decoded:
-    """Decode the data set at `path`; raises DataError, one sentence that names the file and the remedy."""
-    try:
-        with _members(path) as (sizes, open_member):
-            names = {name: _parts(name) for name in sizes}
-            names = {name: parts for name, parts in names.items() if not _is_junk(parts)}
-            faces = _find_faces(names, path)
-            if faces:
-                decoded = _read_faces(faces, open_member, path, progress)
-            else:
-                member = _find_csv(names, path)
-                where = path if path.name == member else path / member
-                with open_member(member) as stream:
-                    decoded = _read_csv(stream, where, sizes[member], progress)
-    except (*ARCHIVE_ERRORS, csv.Error, OSError) as error:
-        raise DataError(f"{path} cannot be read, perhaps cut short ({error}): download or copy it again") from error
+def read(path: Path) -> Decoded:
+    """Decode the data set at `path`; raises DataError, or what `one_sentence` turns into it."""
+    with _members(path) as (sizes, open_member):
+        names = {name: _parts(name) for name in sizes if not _is_junk(_parts(name))}
+        faces = _find_faces(names, path)
+        if faces:
+            decoded = _read_faces(faces, open_member, path)
+        else:
+            member = _find_csv(names, path)
+            with open_member(member) as stream:
+                decoded = _read_csv(stream, path if path.name == member else path / member, sizes[member])
     _check_complete(decoded, path)
     order = np.lexsort((decoded.paths, decoded.labels, [USAGES.index(usage) for usage in decoded.usage]))
     return Decoded(*(array[order] for array in decoded[:4]), decoded.converted)
 
 
+@contextmanager
+def one_sentence(path: Path) -> Iterator[None]:
+    """Turn what an unreadable file, folder or archive raises into a DataError that names it and the remedy."""
+    try:
+        yield
+    except (*DAMAGES, OSError, RuntimeError) as error:
+        place, reason, remedy = path, " ".join(str(error).split()), "it may be cut short, download or copy it again"
+        if isinstance(error, RuntimeError):  # zipfile's, for a password or an unknown compression
+            remedy = "unpack it yourself and give the folder"
+        elif isinstance(error, OSError) and error.strerror:  # not gzip's, which has none
+            place, reason, remedy = error.filename or path, error.strerror, "make it readable or remove it"
+        raise DataError(f"{place} cannot be read ({reason}): {remedy}") from error
+
+
+def check_name(name: str) -> None:
+    """Raise DataError for a name that no table can hold: one with control characters, or not in UTF-8."""
+    if UNWRITABLE.search(name):
+        raise DataError(f"{ascii(name)} has a name that cannot be written as text: rename it")
+
+
 def signature(path: Path) -> str:
     """A hash that changes when the file, or a file of the folder, changes its name, size or time."""
-    stats = _walk(path) if path.is_dir() else {"": path.stat()}
-    lines = [f"{name}\t{stat.st_size}\t{stat.st_mtime_ns}" for name, stat in stats.items()]
+    stats = _walk(path) if path.is_dir() else [("", path.stat())]
+    lines = [f"{name}\t{stat.st_size}\t{stat.st_mtime_ns}" for name, stat in stats]
     return hashlib.sha256("\n".join([str(path.resolve()), *lines]).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
-def _walk(folder: Path) -> dict[str, os.stat_result]:
-    """All files below `folder`, links followed: name relative to it -> stat."""
-    files = {}
-    for root, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = sorted(name for name in folders if not _is_junk((name,)))
-        for file in (Path(root, name) for name in sorted(names)):
-            if file.is_file():
-                files[file.relative_to(folder).as_posix()] = file.stat()
-    return files
+def _walk(folder: Path, prefix: str = "", above: tuple[str, ...] = ()) -> Iterator[tuple[str, os.stat_result]]:
+    """Name and stat of the files below `folder`; links are followed, but not back to a folder `above`."""
+    real = os.path.realpath(folder)
+    if real in above:
+        return
+    with os.scandir(folder) as entries:
+        entries = sorted(entries, key=lambda entry: entry.name)
+    for entry in entries:
+        name = prefix + entry.name
+        if entry.is_dir() and not _is_junk((entry.name,)):
+            yield from _walk(Path(entry.path), f"{name}/", (*above, real))
+        elif entry.is_file() or entry.is_symlink():  # a link to nowhere fails when it is read, if it is
+            yield name, entry.stat(follow_symlinks=entry.is_file())
 
 
 @contextmanager
 def _members(path: Path) -> Iterator[tuple[dict[str, int], Callable[[str], IO[bytes]]]]:
     """The files of a folder, zip, tar or lone CSV, in stored order: {name: size}, and how to open one."""
     if path.is_dir():
-        sizes = {name: stat.st_size for name, stat in _walk(path).items()}
+        sizes = {name: stat.st_size for name, stat in _walk(path)}
         yield sizes, lambda name: (path / name).open("rb")
         return
+    if not path.is_file():  # a pipe that nobody fills would never end
+        raise DataError(f"{path} is neither a file nor a folder: give the path of FER-2013")
     with path.open("rb") as stream:
-        magic = stream.read(4)
-    if magic[:2] == b"PK":
+        magic = stream.read(2)
+    if magic == b"PK":
         with zipfile.ZipFile(path) as archive:
             files = [item for item in archive.infolist() if not item.is_dir()]
             yield {item.filename: item.file_size for item in files}, archive.open
-    elif magic[:2] == b"\x1f\x8b" or ".tar" in path.name.lower():
+    elif path.name.lower().endswith(CSV_ENDS):
+        yield {path.name: path.stat().st_size}, lambda _: path.open("rb")
+    elif magic == GZIP or ".tar" in path.name.lower():
         with tarfile.open(path) as archive:
-            files = {item.name: item for item in archive if item.isfile()}
+            files = {item.name: item for item in archive if item.isfile() or item.islnk()}
             sizes = {name: item.size for name, item in files.items()}
             yield sizes, lambda name: archive.extractfile(files[name])
-    elif path.suffix.lower() == ".csv":
-        yield {path.name: path.stat().st_size}, lambda _: path.open("rb")
     else:
         raise DataError(f"{path} is neither a zip, a tar.gz nor a CSV (a web page?): download it again")
 
@@ -142,10 +172,17 @@ def _find_faces(names: dict[str, tuple[str, ...]], path: Path) -> list[Face]:
     if others and len(others[0]) == len(root):
         one, two = "/".join(root), "/".join(others[0])
         raise DataError(f"{path} holds several data sets ({one}, {two}): give the path of one of them")
-    return [_face(name, parts, path) for name, parts in found[root]]
+    faces = [_face(name, parts, path) for name, parts in found[root]]
+    first = {}
+    for face in faces:
+        other = first.setdefault(face.path, face.member)
+        if other != face.member:
+            raise DataError(f"{path} holds {other} and {face.member}, which are one name here: rename or remove one")
+    return faces
 
 
 def _face(member: str, parts: tuple[str, ...], path: Path) -> Face:
+    check_name(f"{path}/{member}")
     split, folder = parts[0].lower(), parts[1].lower()
     if folder not in CLASSES:
         raise DataError(
@@ -158,23 +195,29 @@ def _face(member: str, parts: tuple[str, ...], path: Path) -> Face:
     return Face(member, "/".join((split, folder, *parts[2:])), usage, CLASSES.index(folder))
 
 
-def _read_faces(faces: list[Face], open_member: Callable, path: Path, progress: bool) -> Decoded:
+def _read_faces(faces: list[Face], open_member: Callable, path: Path) -> Decoded:
     images = np.empty((len(faces), SIZE, SIZE), np.uint8)
     converted = 0
-    for i, face in enumerate(_bar(progress, desc=path.name, iterable=faces, unit="image")):
-        with open_member(face.member) as stream:
-            data = stream.read()
-        try:
-            images[i], changed = _decode(data)
-        except Exception as error:  # Pillow raises many kinds: OSError, SyntaxError, struct.error, ...
-            raise DataError(f"{path / face.member} is no readable image: replace or remove it") from error
-        converted += changed
+    with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
+        for i, face in enumerate(progress_bar(desc=path.name, iterable=faces, unit="image")):
+            with open_member(face.member) as stream:
+                data = stream.read(MAX_BYTES + 1)
+            try:
+                images[i], changed = _decode(data)
+            except (OverflowError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+                limits = f"{MAX_BYTES >> 20} MiB or {Image.MAX_IMAGE_PIXELS / 1e6:.0f} megapixels"
+                raise DataError(f"{path / face.member} is larger than {limits}: reduce or remove it") from error
+            except Exception as error:  # Pillow raises many kinds: OSError, SyntaxError, struct.error, ...
+                raise DataError(f"{path / face.member} is no readable image: replace or remove it") from error
+            converted += changed
     labels, paths = np.array([face.label for face in faces]), np.array([face.path for face in faces])
     return Decoded(images, labels, np.array([face.usage for face in faces]), paths, converted)
 
 
 def _decode(data: bytes) -> tuple[np.ndarray, bool]:
     """A grey 48x48 image as it is; any other upright, grey, its central square resized; was it the latter."""
+    if len(data) > MAX_BYTES:
+        raise OverflowError
     with Image.open(io.BytesIO(data)) as image:
         if image.mode == "L" and image.size == (SIZE, SIZE):
             return np.asarray(image), False
@@ -189,26 +232,35 @@ def _decode(data: bytes) -> tuple[np.ndarray, bool]:
 
 def _find_csv(names: dict[str, tuple[str, ...]], path: Path) -> str:
     rank = {name: i for i, name in enumerate(CSV_NAMES)}
-    found = [(rank.get(parts[-1].lower(), 9), len(parts), name) for name, parts in names.items()]
-    found = sorted(item for item in found if item[2].lower().endswith(".csv"))
+    found = [
+        (rank.get(parts[-1].lower().removesuffix(".gz"), len(rank)), len(parts), name)
+        for name, parts in names.items()
+        if name.lower().endswith(CSV_ENDS)
+    ]
     if found:
-        return found[0][2]
+        return min(found)[-1]
     archives = [name for name in names if name.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz"))]
     remedy = f"give the path of {archives[0]}" if archives else "give the folder or archive that has them"
     raise DataError(f"{path} holds no images in train/<class> and test/<class>, and no fer2013.csv: {remedy}")
 
 
-def _read_csv(stream: IO[bytes], where: Path, size: int, progress: bool) -> Decoded:
+def _read_csv(stream: IO[bytes], where: Path, size: int) -> Decoded:
+    if stream.peek(2)[:2] == GZIP:
+        stream = gzip.GzipFile(fileobj=stream)
     images, labels, usages = [], [], []
-    with _bar(progress, desc=where.name, total=size, unit="B", unit_scale=True) as bar:
-        rows = csv.reader(_counted(io.TextIOWrapper(stream, "utf-8-sig", errors="replace", newline=""), bar))
-        columns = _columns([name.strip().lower() for name in next(rows, [])], where)
+    with progress_bar(desc=where.name, total=size, unit="B", unit_scale=True) as bar:
+        rows = csv.reader(_counted(io.TextIOWrapper(stream, "utf-8-sig", errors="replace", newline=""), where, bar))
+        header = [name.strip().lower() for name in next(rows, [])]
+        missing = [name for name in CSV_COLUMNS if name not in header]
+        if missing:
+            raise DataError(f"{where} has no column '{missing[0]}': {CSV_REMEDY}")
+        columns = [header.index(name) for name in CSV_COLUMNS]
         for row in filter(None, rows):
             try:
                 label, pixels, usage = (row[column].strip() for column in columns)
                 images.append(_pixels(pixels))
-                labels.append(_label(label))
-                usages.append(_one_of(usage, USAGES, "usage"))
+                labels.append(CSV_LABELS[_one_of(CSV_LABELS, label, "label")])
+                usages.append(_one_of(USAGES, usage, "usage"))
             except IndexError:
                 raise DataError(f"{where}, line {rows.line_num}, is cut short: download it again") from None
             except ValueError as error:
@@ -220,20 +272,15 @@ def _read_csv(stream: IO[bytes], where: Path, size: int, progress: bool) -> Deco
     return Decoded(np.stack(images), np.array(labels), np.array(usages), paths, 0)
 
 
-def _counted(lines: Iterable[str], bar: tqdm) -> Iterator[str]:
-    for line in lines:
-        bar.update(len(line))  # characters are bytes here: digits, blanks, and plain words
+def _counted(text: io.TextIOBase, where: Path, bar: tqdm) -> Iterator[str]:
+    """The lines of `text`, none of them longer and all together no longer than FER-2013 in any form can be."""
+    total = 0
+    for line in iter(lambda: text.readline(MAX_LINE), ""):
+        total += len(line)  # characters are bytes here: digits, blanks, and plain words
+        if len(line) == MAX_LINE or total > MAX_TEXT:
+            raise DataError(f"{where} is larger than a table of faces can be: {CSV_REMEDY}")
+        bar.update(len(line))
         yield line
-
-
-def _columns(header: list[str], where: Path) -> tuple[int, int, int]:
-    if "pixels" not in header:
-        raise DataError(f"{where} has no column 'pixels': {CSV_REMEDY}")
-    if "emotion" not in header:
-        raise DataError(f"{where} has no labels (no column 'emotion'): {CSV_REMEDY}")
-    if "usage" not in header:
-        raise DataError(f"{where} has no column 'Usage', so no test split: {CSV_REMEDY}")
-    return header.index("emotion"), header.index("pixels"), header.index("usage")
 
 
 def _pixels(text: str) -> np.ndarray:
@@ -249,22 +296,10 @@ def _pixels(text: str) -> np.ndarray:
     return values.astype(np.uint8).reshape(SIZE, SIZE)
 
 
-def _label(text: str) -> int:
-    return CLASSES.index(CSV_CLASSES[int(_one_of(text, "0123456", "label"))])
-
-
-def _one_of(text: str, allowed: Sequence[str], what: str) -> str:
-    if text not in tuple(allowed):
+def _one_of(allowed: Collection[str], text: str, what: str) -> str:
+    if text not in allowed:
         raise ValueError(f"the {what} '{text}' instead of one of {', '.join(allowed)}")
     return text
-
-
-# The whole
-
-
-def _bar(progress: bool, **options) -> tqdm:
-    """A bar on a terminal; None has tqdm hide it elsewhere."""
-    return tqdm(disable=None if progress else True, leave=False, **options)
 
 
 def _check_complete(decoded: Decoded, path: Path) -> None:

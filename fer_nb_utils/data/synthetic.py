@@ -92,9 +92,7 @@ def draw_face(
     return image
 
 
-def make_sample(
-    seed: int = 0, train: int = 1400, test: int = 350
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def make_sample(seed: int = 0, train: int = 1400, test: int = 350) -> tuple[np.ndarray, ...]:
     """Draw the sample: images uint8 (n, 48, 48), labels int64 (n,), usages str (n,), file ids str (n,).
 
     Classes are as unbalanced as FER-2013's; half of the test images are PublicTest, half PrivateTest. As in
@@ -133,8 +131,10 @@ def _repeat_images(images: np.ndarray, labels: np.ndarray, train: int, rng: np.r
     """Overwrite TWINS test images with training images, each used once."""
     free = np.ones(train, bool)
     for i, copy in enumerate(train + rng.choice(len(labels) - train, TWINS, replace=False)):
-        same = labels[:train] == labels[copy]
-        original = rng.choice(np.flatnonzero(free & (same if i < TWINS - 1 else ~same)))
+        fitting = labels[:train] == labels[copy]
+        if i == TWINS - 1:
+            fitting = ~fitting
+        original = rng.choice(np.flatnonzero(free & fitting))
         free[original] = False
         images[copy] = images[original]
 

@@ -1,1 +1,1 @@
-"""Every figure, from tables and predictions alone."""
+"""Every figure that notebooks share, from data, tables and predictions: each function returns it and writes nothing."""

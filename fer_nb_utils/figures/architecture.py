@@ -12,25 +12,24 @@ from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch, R
 from torch import nn
 
 from ..networks.cost import count_parameters, describe_layers, describe_stages, multiply_adds
+from .style import FAINT, INK, SMALL, WIDTH
 
 # fill, edge, line: told apart by hue, lightness and line style, so also in grey or without colour vision
 LOOKS = {
-    "frozen": ("#dcebf7", "#0072b2", (0, (4, 2))),
+    "frozen": ("#e3ebf2", "#46627f", (0, (4, 2))),
     "trained": ("#f6b56b", "#8c4a00", "solid"),
     "": ("#f4f4f4", "#808080", "solid"),
 }
-LEGEND = {"frozen": "frozen", "trained": "trained", "": "no parameters"}
 NOTES = """In brackets: channels, height, width.
 Batch normalisation and ReLU follow each convolution of a block,
 except the last: there ReLU follows the addition (+) of the shortcut.
 A double frame stands for several identical blocks in a row."""
-INK, FAINT = "#1a1a1a", "#666666"
 
 # inches
 MARGIN, TITLE, GAP = 0.15, 0.55, 0.17
-STAGE_WIDTH, STAGE_HEIGHT, PLAIN_HEIGHT = 2.15, 1.06, 0.28
-ZOOM_LEFT, BLOCK_GAP = MARGIN + STAGE_WIDTH + 0.4, 0.15
-CONV_WIDTH, CONV_HEIGHT, CONV_GAP = 1.12, 0.4, 0.18
+STAGE_WIDTH, BLOCK_HEIGHT, PLAIN_HEIGHT = 2.1, 1.12, 0.28
+ZOOM_LEFT, BLOCK_GAP, LINE_GAP, TEXT_WIDTH = MARGIN + STAGE_WIDTH + 0.4, 0.15, 0.24, 6.7
+CONV_WIDTH, CONV_HEIGHT, CONV_GAP = 1.22, 0.42, 0.17
 PATH_MIDDLE = 0.1 + CONV_HEIGHT / 2  # above the bottom of a block
 
 
@@ -51,16 +50,15 @@ class Block:
 def draw_architecture(model: nn.Module, name: str, image_size: int) -> Figure:
     """Fig. 1 for a torchvision ResNet, called `name`, fed with RGB images of image_size x image_size pixels.
 
-    Left, one box a module: its name in bold, kernel sizes, output dimensions in brackets. Right, the residual
-    blocks of each stage; a run of identical blocks is drawn once.
+    Left, one box a module: its name in bold, kernel sizes, output dimensions in brackets. Right, the residual blocks
+    of each stage, in two lines where one would be too wide; a run of identical blocks is drawn once.
     """
     stages = describe_stages(model, image_size)
     layers = describe_layers(model, image_size)
-    blocks = {stage: residual_blocks(model, stage, layers) for stage in stages["module"]}
-    heights = {stage: STAGE_HEIGHT if blocks[stage] else PLAIN_HEIGHT for stage in blocks}
-
-    zoom_width = max(sum(block.width + BLOCK_GAP for block in row) - BLOCK_GAP for row in blocks.values())
-    width = ZOOM_LEFT + zoom_width + MARGIN + 0.05
+    lines = {stage: _lines(residual_blocks(model, stage, layers)) for stage in stages["module"]}
+    heights = {stage: _height(lines[stage]) for stage in lines}
+    zoom_width = max(TEXT_WIDTH, *(_width(line) for stage in lines for line in lines[stage]))
+    width = ZOOM_LEFT + zoom_width + MARGIN
     height = 2 * MARGIN + TITLE + PLAIN_HEIGHT + sum(heights.values()) + GAP * len(heights)
     figure = plt.figure(figsize=(width, height))
     axes = figure.add_axes((0, 0, 1, 1))
@@ -68,8 +66,9 @@ def draw_architecture(model: nn.Module, name: str, image_size: int) -> Figure:
     axes.set_axis_off()
 
     top = height - MARGIN
-    axes.text(MARGIN, top - TITLE / 3, name, fontsize=15, weight="bold", color=INK, va="center")
-    axes.text(ZOOM_LEFT, top - TITLE / 3, _facts(model, image_size), fontsize=9.5, color=INK, va="center")
+    place = {"x": MARGIN / width, "y": (top - TITLE / 3) / height, "ha": "left", "va": "center"}
+    figure.suptitle(f"Architecture of {name}", fontsize=13, weight="bold", color=INK, **place)
+    axes.text(ZOOM_LEFT + 0.75, top - TITLE / 3, _facts(model, image_size), fontsize=9.5, color=INK, va="center")
     top -= TITLE
     _legend(axes, set(stages["status"]), top)
     image = _brackets((3, image_size, image_size))
@@ -80,9 +79,8 @@ def draw_architecture(model: nn.Module, name: str, image_size: int) -> Figure:
         _arrow(axes, (middle, top), (middle, top - GAP))
         top -= GAP
         box = (MARGIN, top, STAGE_WIDTH, heights[stage.module])
-        _box(axes, box, stage.status, _stage_text(stage, bool(blocks[stage.module])))
-        if blocks[stage.module]:
-            _zoom(axes, box, blocks[stage.module])
+        _box(axes, box, stage.status, _stage_text(stage, bool(lines[stage.module])))
+        _zoom(axes, box, lines[stage.module])
         top -= heights[stage.module]
     return figure
 
@@ -131,29 +129,47 @@ def _brackets(shape: tuple[int, ...]) -> str:
     return f"({', '.join(map(str, shape))})"
 
 
-def _zoom(axes: Axes, box: tuple, blocks: list[Block]) -> None:
-    """The blocks of a stage, side by side, right of its box (left, top, width, height)."""
+def _width(line: list[Block]) -> float:
+    return sum(block.width for block in line) + BLOCK_GAP * (len(line) - 1)
+
+
+def _lines(blocks: list[Block]) -> list[list[Block]]:
+    """The blocks in one line, or one below the other where the figure would be wider than WIDTH."""
+    if not blocks:
+        return []
+    return [blocks] if ZOOM_LEFT + _width(blocks) + MARGIN <= WIDTH else [[block] for block in blocks]
+
+
+def _height(lines: list[list[Block]]) -> float:
+    return len(lines) * (BLOCK_HEIGHT + LINE_GAP) - LINE_GAP if lines else PLAIN_HEIGHT
+
+
+def _zoom(axes: Axes, box: tuple, lines: list[list[Block]]) -> None:
+    """The blocks of a stage, in the order of the data, right of its box (left, top, width, height)."""
     left, top, width, height = box
     right = left + width
-    axes.add_patch(
-        Rectangle((right, top - height), ZOOM_LEFT - right, height, color="#ececec", linewidth=0, zorder=0.4)
-    )
-    x = ZOOM_LEFT
-    for number, block in enumerate(blocks):
-        _block(axes, block, x, top)
+    if lines:
+        band = {"color": "#ececec", "linewidth": 0, "zorder": 0.4}
+        axes.add_patch(Rectangle((right, top - height), ZOOM_LEFT - right, height, **band))
+    for number, line in enumerate(lines):
+        x, y = ZOOM_LEFT, top - number * (BLOCK_HEIGHT + LINE_GAP)
         if number:
-            middle = top - height + PATH_MIDDLE
-            _arrow(axes, (x - BLOCK_GAP, middle), (x, middle))
-        x += block.width + BLOCK_GAP
+            _arrow(axes, (x + line[0].width / 2, y + LINE_GAP), (x + line[0].width / 2, y))
+        for block in line:
+            _block(axes, block, x, y)
+            if block is not line[0]:
+                middle = y - BLOCK_HEIGHT + PATH_MIDDLE
+                _arrow(axes, (x - BLOCK_GAP, middle), (x, middle))
+            x += block.width + BLOCK_GAP
 
 
 def _block(axes: Axes, block: Block, left: float, top: float) -> None:
     """Main path along the bottom, shortcut above it, both into the addition."""
     for offset in (0.05, 0) if block.count > 1 else (0,):
-        frame = (left + offset, top - offset, block.width, STAGE_HEIGHT)
+        frame = (left + offset, top - offset, block.width, BLOCK_HEIGHT)
         _rounded(axes, frame, facecolor="white", edgecolor="#9a9a9a", linewidth=0.8, zorder=0.5)
-    axes.text(left + 0.08, top - 0.11, block.label, fontsize=7.5, color=FAINT, va="center")
-    middle = top - STAGE_HEIGHT + PATH_MIDDLE
+    axes.text(left + 0.08, top - 0.11, block.label, fontsize=SMALL, color=FAINT, va="center")
+    middle = top - BLOCK_HEIGHT + PATH_MIDDLE
     bypass = middle + CONV_HEIGHT / 2 + 0.2
     fork, plus = left + 0.12, left + block.width - 0.22
     x = fork + CONV_GAP
@@ -168,7 +184,7 @@ def _block(axes: Axes, block: Block, left: float, top: float) -> None:
     _line(axes, [fork, fork, plus], [middle, bypass, bypass])
     _arrow(axes, (plus, bypass), (plus, middle + 0.09))
     axes.add_patch(Circle((plus, middle), 0.09, facecolor="white", edgecolor=INK, linewidth=0.9))
-    axes.text(plus, middle - 0.005, "+", fontsize=9, ha="center", va="center", color=INK)
+    axes.text(plus, middle - 0.005, "+", fontsize=SMALL, ha="center", va="center", color=INK)
     _line(axes, [plus + 0.09, left + block.width], [middle, middle])
     if block.shortcut is not None:
         box = ((fork + plus) / 2 - CONV_WIDTH, bypass + 0.1, 2 * CONV_WIDTH, 0.2)
@@ -178,10 +194,10 @@ def _block(axes: Axes, block: Block, left: float, top: float) -> None:
 def _layer(axes: Axes, layer: pd.Series, box: tuple, separator: str) -> None:
     name = layer["name"].split(".")[2]  # of layer1.0.conv1 or layer2.0.downsample.0
     text = rf"$\bf{{{name}}}$  {layer.kernel}{separator}{_brackets(layer.output)}"
-    _box(axes, box, "trained" if layer.trained else "frozen", text, fontsize=7.5)
+    _box(axes, box, "trained" if layer.trained else "frozen", text, fontsize=SMALL)
 
 
-def _box(axes: Axes, box: tuple, status: str, text: str, fontsize: float = 8.5) -> None:
+def _box(axes: Axes, box: tuple, status: str, text: str, fontsize: float = SMALL) -> None:
     """A rounded box (left, top, width, height) with centred text."""
     left, top, width, height = box
     fill, edge, style = LOOKS[status]
@@ -210,7 +226,7 @@ def _legend(axes: Axes, statuses: set[str], top: float) -> None:
     handles = []
     for status in (status for status in LOOKS if status in statuses):
         fill, edge, style = LOOKS[status]
-        handles.append(Patch(facecolor=fill, edgecolor=edge, linestyle=style, label=LEGEND[status]))
-    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(ZOOM_LEFT, top), fontsize=9, frameon=False,
+        handles.append(Patch(facecolor=fill, edgecolor=edge, linestyle=style, label=status or "no parameters"))
+    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(ZOOM_LEFT, top), fontsize=SMALL, frameon=False,
                 bbox_transform=axes.transData, borderaxespad=0, borderpad=0)  # fmt: skip
-    axes.text(ZOOM_LEFT + 1.8, top, NOTES, fontsize=8.5, color=FAINT, va="top", linespacing=1.45)
+    axes.text(ZOOM_LEFT + 1.8, top, NOTES, fontsize=SMALL, color=FAINT, va="top", linespacing=1.45)

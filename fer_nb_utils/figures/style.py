@@ -1,18 +1,41 @@
-"""The look of all figures: one colour for each class and each model, title above, note below."""
+"""The look of all figures: colours, line styles and markers, title above, note below, no text under 9 points.
+
+One colour, one meaning: a class, a network or another training run. In grey, classes differ by line style or stand
+beside their name, networks and runs by marker and lightness; solid is training, dashed and hollow validation. Colours
+stay apart with any common colour-blindness: those of the classes are Okabe and Ito's (2008,
+https://jfly.uni-koeln.de/color/), those of networks and runs after Tol's "muted" (https://sronpersonalpages.nl/~pault/).
+`note`, below a figure, says about which data and runs it speaks.
+"""
 
 import textwrap
-from collections.abc import Collection, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import cycle
 
 import matplotlib.pyplot as plt
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from ..classes import CLASSES
+
 INK, FAINT = "#222222", "#6b6b6b"
-MODEL_STYLES = {"resnet18": ("#0072B2", "o"), "resnet34": ("#E69F00", "s"), "resnet50": ("#009E73", "^")}
-OTHER_STYLES = (("#D55E00", "D"), ("#CC79A7", "v"), ("#56B4E9", "P"), ("#7A7A7A", "X"))
+SMALL = 9  # points, the smallest text
+WIDTH = 10  # inches, the widest figure: as much as JupyterLab shows unshrunk beside its file browser
+DASHES = (
+    (),
+    (6, 1.5),
+    (1, 1),
+    (6, 1.5, 1, 1.5),
+    (3, 1.5),
+    (6, 1.5, 1, 1.5, 1, 1.5),
+    (1, 2.5),
+)  # on, off in line widths
+CLASS_LINES = {name: (0, dashes) if dashes else "solid" for name, dashes in zip(CLASSES, DASHES, strict=True)}
+MODEL_STYLES = {"resnet18": ("#332288", "o"), "resnet34": ("#AA4499", "s"), "resnet50": ("#999933", "^")}
+RUN_STYLES = (("#2F8F80", "D"), ("#DD8899", "v"), ("#882255", "P"), ("#661100", "X"))
 
 
 @contextmanager
@@ -31,6 +54,7 @@ def style() -> Iterator[None]:
         "legend.frameon": False,
         "lines.linewidth": 1.8,
         "text.color": INK,
+        "text.parse_math": False,  # names of data and runs may hold "$"
         "xtick.color": FAINT,
         "ytick.color": FAINT,
     }
@@ -42,24 +66,30 @@ def finish(figure: Figure, title: str, note: str) -> Figure:
     """Title above and note below, both inside the constrained layout."""
     figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
     if note:
-        width = int(figure.get_figwidth() * 18)  # characters of 8-point text that fit a line
-        figure.supxlabel(textwrap.fill(note, width), x=0.01, ha="left", fontsize=8, style="italic", color=FAINT)
+        width = int(figure.get_figwidth() * 15.5)  # characters of SMALL text that fit a line
+        text = textwrap.fill(note, width).replace("$", r"\$")  # names of data are no formulas
+        figure.supxlabel(text, x=0.01, ha="left", fontsize=SMALL, style="italic", color=FAINT)
     return figure
 
 
-def run_styles(names: Collection[str]) -> dict[str, tuple[str, str]]:
-    """Colour and marker of each run: its model's, unless another run of that model has them already."""
-    spare, taken, styles = iter(OTHER_STYLES * 4), set(), {}
-    for name in names:
-        model = next((model for model in MODEL_STYLES if model in name.lower().replace("-", "")), None)
-        styles[name] = next(spare) if model is None or model in taken else MODEL_STYLES[model]
-        taken.add(model)
-    return styles
+def legend_below_title(figure: Figure, handles: list[Artist], columns: int) -> None:
+    """One legend for all panels, between the title of `finish` and the panels."""
+    height = figure.get_figheight()
+    room = (0.12 + 0.2 * -(-len(handles) // columns)) / height
+    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - room))
+    place = {"loc": "upper left", "bbox_to_anchor": (0, 1 - 0.3 / height), "borderaxespad": 0}
+    figure.legend(handles=handles, ncols=columns, columnspacing=1.5, **place)
+
+
+def run_styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Colour and marker of each run: a network's own for a run named after it alone, one of the others for the rest."""
+    spare = cycle(RUN_STYLES)
+    return {name: MODEL_STYLES.get(name.lower().replace("-", "")) or next(spare) for name in names}
 
 
 def percent(axis: Axes, which: str = "y") -> None:
-    """Label the ticks of an axis of shares in per cent."""
-    (axis.yaxis if which == "y" else axis.xaxis).set_major_formatter(PercentFormatter(1, decimals=0))
+    """Label the ticks of an axis of shares in per cent, with decimals where its range is as small as to need them."""
+    (axis.yaxis if which == "y" else axis.xaxis).set_major_formatter(PercentFormatter(1))
 
 
 def bare(axis: Axes) -> None:

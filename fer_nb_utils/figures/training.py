@@ -1,67 +1,90 @@
 """Figures of training: loss, accuracy and time by epoch."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ..results.paper import PAPER_CLAIMS
-from .style import FAINT, finish, percent, run_styles, style
+from .style import FAINT, RUN_STYLES, WIDTH, finish, legend_below_title, percent, run_styles, style
+
+VALIDATION = {"linestyle": "--", "linewidth": 1.2, "mfc": "white"}
 
 
 @style()
-def training_curves(histories: Mapping[str, pd.DataFrame], note: str = "", validation: bool = True) -> Figure:
-    """Fig. 2: training loss, training accuracy and training time, a line each run; validation is dashed."""
-    figure, axes = plt.subplots(1, 3, figsize=(11, 3.6))
+def training_curves(histories: Mapping[str, pd.DataFrame], note: str = "", smoothed: Collection[str] = ()) -> Figure:
+    """Fig. 2: loss, accuracy and time of each run by epoch; solid is training, dashed and hollow validation.
+
+    The training loss of the runs in `smoothed`, trained with label smoothing, is another quantity and left out.
+    """
+    figure, (loss, accuracy, clock) = plt.subplots(1, 3, figsize=(WIDTH, 3.9))
     minutes = max(history["seconds"].sum() for history in histories.values()) > 300
+    handles = []
     for name, (color, marker) in run_styles(histories).items():
         history = histories[name]
-        line = {"color": color, "marker": marker, "markersize": 4, "markevery": max(1, len(history) // 10)}
         epochs = history["epoch"]
-        axes[0].plot(epochs, history["train_loss"], label=name, **line)
-        axes[1].plot(epochs, history["train_accuracy"], **line)
-        axes[2].plot(epochs, history["seconds"].cumsum() / (60 if minutes else 1), **line)
-        if validation:
-            line |= {"linestyle": "--", "linewidth": 1.2, "mfc": "white"}
-            axes[0].plot(epochs, history["validation_loss"], **line)
-            axes[1].plot(epochs, history["validation_accuracy"], **line)
-    for axis, title in zip(axes, ("Training loss", "Training accuracy", "Training time"), strict=True):
+        line = {"color": color, "marker": marker, "markersize": 5, "markevery": max(1, len(history) // 10)}
+        handles.append(Line2D([], [], label=name, **line))
+        if name not in smoothed:
+            loss.plot(epochs, history["train_loss"], **line)
+        accuracy.plot(epochs, history["train_accuracy"], **line)
+        clock.plot(epochs, history["seconds"].cumsum() / (60 if minutes else 1), **line)
+        loss.plot(epochs, history["validation_loss"], **line | VALIDATION)
+        accuracy.plot(epochs, history["validation_accuracy"], **line | VALIDATION)
+    for axis, title in {loss: "Loss", accuracy: "Accuracy", clock: "Training time"}.items():
         axis.set(title=title, xlabel="epoch")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes[0].set_ylabel("cross-entropy")
-    axes[2].set_ylabel("minutes since the start" if minutes else "seconds since the start")
-    axes[2].set_ylim(bottom=0)
-    percent(axes[1])
-    handles, labels = axes[0].get_legend_handles_labels()
-    if validation:
-        handles.append(plt.Line2D([], [], color=FAINT, linestyle="--", linewidth=1.2))
-        labels.append("validation")
-    figure.legend(handles, labels, loc="outside upper right", ncols=len(labels))
+    loss.set_ylabel("cross-entropy")
+    clock.set_ylabel("minutes since the start" if minutes else "seconds since the start")
+    clock.set_ylim(bottom=0)
+    percent(accuracy)
+    legend_below_title(figure, [*handles, *_training_and_validation()], len(handles) + 2)
+    left_out = [name for name in histories if name in smoothed]
+    if left_out:
+        note = f"{note}. Without the training loss of {', '.join(left_out)}: it has label smoothing in it."
     return finish(figure, "Training", note)
 
 
 @style()
 def freezing_comparison(fc: pd.DataFrame, layer4: pd.DataFrame, note: str = "") -> Figure:
     """Accuracy while training `fc` alone and `layer4` with `fc` (histories), beside the paper's."""
-    figure, axis = plt.subplots(figsize=(7, 4))
+    figure, axis = plt.subplots(figsize=(8, 4.2))
     paper = PAPER_CLAIMS["unfreeze"].numbers
-    runs = {"fc": (fc, "#E69F00", paper["fc"]), "layer4 + fc": (layer4, "#0072B2", paper["layer4"])}
-    for name, (history, color, final) in runs.items():
-        axis.plot(history["epoch"], history["train_accuracy"], color=color, marker="o", markersize=4)
-        axis.plot(history["epoch"], history["validation_accuracy"], color=color, linestyle="--", linewidth=1.2)
+    ends = []
+    for name, history, (color, marker), final in (
+        ("fc", fc, RUN_STYLES[0], paper["fc"]),
+        ("layer4 + fc", layer4, RUN_STYLES[2], paper["layer4"]),
+    ):
+        line = {"color": color, "marker": marker, "markersize": 5}
+        axis.plot(history["epoch"], history["train_accuracy"], **line)
+        axis.plot(history["epoch"], history["validation_accuracy"], **line | VALIDATION)
         axis.axhline(final, color=color, linestyle=":", linewidth=1.2)
         last = history["train_accuracy"].iloc[-1]
-        text = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "color": color}
-        axis.annotate(f"{name}\n{last:.1%}", (1, last), xytext=(5, 0), va="center", **text)
-        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1}
-        hint = f"paper, {name}: {final:.1%} in training"
-        axis.annotate(hint, (1, final), xytext=(-5, -4), fontsize=8, ha="right", va="top", bbox=box, zorder=1, **text)
+        ends += [(last, f"{name}: {last:.1%}", color), (final, f"paper, {name}: {final:.1%}", color)]
+    ends.sort()
+    for (_, text, color), place in zip(ends, _apart([value for value, *_ in ends], 0.065), strict=True):
+        where = {"xy": (1, place), "xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
+        axis.annotate(text, xytext=(5, 0), va="center", color=color, **where)
     axis.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1))
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.margins(x=0.04)
     percent(axis)
-    keys = [plt.Line2D([], [], color=FAINT, linestyle=dash) for dash in ("-", "--")]
-    axis.legend(keys, ["training", "validation"], loc="lower right", ncols=2)
+    keys = [*_training_and_validation(), Line2D([], [], color=FAINT, linestyle=":", label="the paper's last, training")]
+    legend_below_title(figure, keys, len(keys))
     return finish(figure, "What unfreezing layer4 gives", note)
+
+
+def _training_and_validation() -> list[Line2D]:
+    """The last entries of a legend."""
+    training = Line2D([], [], color=FAINT, label="training")
+    return [training, Line2D([], [], color=FAINT, marker="o", markersize=5, label="validation", **VALIDATION)]
+
+
+def _apart(values: list[float], gap: float) -> np.ndarray:
+    """Places for the labels of ascending values: at least `gap` apart, moved up where they would overlap."""
+    steps = gap * np.arange(len(values))
+    return np.maximum.accumulate(np.array(values) - steps) + steps

@@ -25,13 +25,8 @@ SMALLEST_FACE = 0.15  # share of the frame's height: the 24 pixels the cascades 
 MARGIN = 0.01  # share of the box's side, on each side
 
 
-def cascades() -> list[str]:
-    """Names of the cascade files that come with OpenCV, for faces and other things, sorted."""
-    return sorted(path.name for path in Path(cv2.data.haarcascades).glob("*.xml"))
-
-
 class FaceDetector:
-    """Finds faces with one of `cascades()`.
+    """Finds faces with one of the cascade files that come with OpenCV, by its name.
 
     Not to be called from two threads at once: OpenCV's cascade keeps its state in the object; the caller locks.
     Raises UserError when the cascade cannot be loaded.
@@ -41,7 +36,7 @@ class FaceDetector:
         self._cascade = _load(cascade)
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
-        """uint8 (height, width, 3) BGR or (height, width) grey -> boxes int (n, 4), the largest first.
+        """uint8 (height, width, 3) BGR or (height, width) grey -> boxes int64 (n, 4), the largest first.
 
         A box is x, y, width, height in the frame's pixels.
         """

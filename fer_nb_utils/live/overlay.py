@@ -5,26 +5,30 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ..classes import CLASS_COLORS, CLASSES
+from ..classes import CLASS_COLORS
 from .pipeline import Face
 
+LEAST = 640  # pixels of a picture's longer side, so that its labels can be read
 BGR = {name: tuple(bytes.fromhex(color[1:]))[::-1] for name, color in CLASS_COLORS.items()}
 
 
 def annotate(image: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
-    """A BGR copy of a frame, uint8 (height, width) or (height, width, 3 or 4), with every face boxed and labelled."""
-    if image.ndim == 2 or image.shape[2] == 1:
-        drawn = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
-    else:
-        drawn = image[:, :, :3].copy()
+    """A BGR copy of a frame, uint8 (height, width) or (height, width, 3 or 4), with every face boxed and labelled.
+
+    The percentage is the label's confidence. A frame whose longer side has less than LEAST pixels is enlarged.
+    """
+    grey = image.ndim == 2 or image.shape[2] == 1
+    drawn = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if grey else image[:, :, :3]
+    enlarged = max(1, LEAST / max(drawn.shape[:2]))
+    drawn = cv2.resize(drawn, None, fx=enlarged, fy=enlarged, interpolation=cv2.INTER_CUBIC)  # a copy in any case
     height, width, _ = drawn.shape
     scale = min(height, 0.75 * width) / 480  # text and lines grow with the picture
     thickness = max(1, round(2 * scale))
     for face in faces:
-        x, y, across, down = face.box
+        x, y, across, down = (round(enlarged * value) for value in face.box)
         color = BGR[face.label]
         cv2.rectangle(drawn, (x, y), (x + across, y + down), color, thickness)
-        text = f"{face.label} {face.probabilities[CLASSES.index(face.label)]:.0%}"
+        text = f"{face.label} {face.confidence:.0%}"
         (length, tall), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 0.8 * scale, thickness)
         left = max(min(x, width - length - below), 0)
         top = max(y - tall - 2 * below, 0)

@@ -3,14 +3,14 @@
 import copy
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from threadpoolctl import ThreadpoolController
 from torch import nn
 
+from ..classes import CLASSES
 from ..errors import UserError
 from ..networks.prediction import predict
 from ..networks.transforms import Preprocess
@@ -27,12 +27,18 @@ class FrameError(UserError):
 @dataclass(frozen=True)
 class Face:
     """One face in a frame: number (the same from frame to frame), box (x, y, width, height in pixels), smoothed
-    probabilities float64 (7,), and the label shown."""
+    probabilities float64 (7,), the label shown, and its confidence, 0 to 1 (see `Smoother`)."""
 
     number: int
     box: tuple[int, int, int, int]
     probabilities: np.ndarray
     label: str
+    confidence: float
+
+    @property
+    def leads(self) -> bool:
+        """Whether the label is the most probable one in this frame; otherwise it is held from an earlier one."""
+        return self.label == CLASSES[self.probabilities.argmax()]
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,7 @@ class Pipeline:
         self.detector = FaceDetector(cascade)
         self.smoother = Smoother(smoothing, display_duration)
         self._lock = threading.Lock()
+        self._openmp = ThreadpoolController().select(user_api="openmp")
 
     def __call__(self, image: np.ndarray, seconds: float) -> Result:
         """Faces of `image`, uint8 (height, width) grey or (height, width, 3 or 4) BGR, seen at `seconds`.
@@ -71,7 +78,10 @@ class Pipeline:
         Times must not run backwards between two calls of `reset`. Raises FrameError for anything that is no picture.
         """
         image = _checked(image)
-        with self._lock, _one_thread():
+        torch.get_num_threads()  # a new thread takes the process's setting at its first use of torch
+        # More threads are slower on a busy machine (860 ms instead of 48). This limit is for the calling thread alone;
+        # torch.set_num_threads would also set that of the process's new threads.
+        with self._lock, self._openmp.limit(limits=1):
             clock = _Stopwatch()
             boxes = self.detector(image)
             clock.lap("detect")
@@ -81,7 +91,8 @@ class Pipeline:
             clock.lap("classify")
             tracks = self.smoother.update(seconds, boxes, probabilities)
             faces = tuple(
-                Face(track.number, tuple(map(int, track.box)), track.probabilities, track.label) for track in tracks
+                Face(track.number, tuple(map(int, track.box)), track.probabilities, track.label, track.confidence)
+                for track in tracks
             )
             clock.lap("smooth")
         return Result(faces, clock.milliseconds)
@@ -107,17 +118,6 @@ def _checked(image: np.ndarray) -> np.ndarray:
     if image.shape[2] not in (1, 3, 4):
         raise FrameError(f"The frame has {image.shape[2]} channels; give grey or BGR pictures.")
     return image[:, :, 0] if image.shape[2] == 1 else image[:, :, :3]
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """A few faces gain nothing from more threads, and wait for them on a busy machine; the setting is per thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 class _Stopwatch:

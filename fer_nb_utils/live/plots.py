@@ -39,6 +39,9 @@ def probabilities_over_time(
     figure, (axis, ribbon) = plt.subplots(2, 1, figsize=(10.5, 4.3), sharex=True, height_ratios=(7, 1))
     for name in CLASSES:
         axis.plot(first["seconds"], first[name], color=CLASS_COLORS[name], label=name)
+        if first[name].max() > 0.3:  # its peak carries its name, for those who see no colours
+            peak = first.loc[first[name].idxmax(), ["seconds", name]]
+            axis.annotate(name, peak, (0, 3), textcoords="offset points", ha="center", fontsize=9)
     axis.set(ylabel="probability", ylim=(0, 1.02))
     percent(axis)
     step = first["seconds"].diff().median() if len(first) > 1 else 1
@@ -60,10 +63,13 @@ def stage_bars(table: pd.DataFrame, note: str = "") -> Figure:
     """Where the milliseconds of a frame go: each stage's median as a bar, its 95th percentile as a mark."""
     times = stage_times(table)
     figure, axis = plt.subplots(figsize=(8, 3.2))
-    bars = axis.barh(times.index, times["median"], color=["#b9d6e8"] + ["#0072B2"] * (len(times) - 2) + [INK])
-    axis.bar_label(bars, fmt="%.1f", padding=3, fontsize=8, color=FAINT)
+    axis.barh(times.index, times["median"], color=["#b9d6e8"] + ["#0072B2"] * (len(times) - 2) + [INK])
     axis.plot(times["p95"], times.index, "|", color="#D55E00", markersize=14, markeredgewidth=2)
-    axis.set(xlabel="milliseconds a frame: median, and 95th percentile (orange)")
+    for stage, (median, p95) in times.iterrows():
+        place = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
+        axis.annotate(f"{median:.1f}, {p95:.1f}", (p95, stage), fontsize=9, color=FAINT, **place)
+    axis.set(xlabel="milliseconds a frame: median (bar), 95th percentile (orange mark)")
+    axis.margins(x=0.15)
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)
     return finish(figure, "Where the milliseconds go", note)
@@ -88,4 +94,4 @@ def snapshot_grid(snapshots: Mapping[str, Snapshot], note: str = "") -> Figure:
 def _show_snapshot(axis: Axes, snapshot: Snapshot) -> None:
     image = snapshot.image
     axis.imshow(image if image.ndim == 2 else image[:, :, ::-1], cmap="gray", vmin=0, vmax=255)
-    axis.set_xlabel(f"{snapshot.probability:.0%} at {snapshot.seconds:.1f} s", fontsize=8, color=FAINT)
+    axis.set_xlabel(f"{snapshot.probability:.0%} at {snapshot.seconds:.1f} s", fontsize=9, color=FAINT)

@@ -1,10 +1,9 @@
 """The paper's `realtime_prediction`: a source through the pipeline, to a table, a window and a video."""
 
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -19,11 +18,9 @@ from .detector import DEFAULT
 from .overlay import annotate
 from .pipeline import STAGES, Face, FrameError, Pipeline
 from .snapshots import Snapshots
-from .sources import Frame, open_source
-from .video import video_writer
-
-if TYPE_CHECKING:
-    from .window import Window
+from .sources import Frame, Source, open_source
+from .video import VideoError, video_writer
+from .window import Window
 
 BOX = ("x", "y", "width", "height")
 TIMES = ("read", *STAGES, "draw")
@@ -56,58 +53,78 @@ def realtime_prediction(
     Returns a row for every face of every frame, and one without a face for a frame without any: frame, seconds, face
     (its number), x, y, width, height (pixels), label, the seven smoothed probabilities, and the frame's milliseconds
     for read, detect, crop, classify, smooth and draw (window and video included), and the file's name of an image.
-    `attrs` holds "source", "frames", "seconds" (of the wall's clock) and "problems". Raises UserError for a source,
-    cascade, window or video that cannot be used.
+    `attrs` holds "source", "frames", "seconds" (of the wall's clock), "video" (the path when it was written whole) and
+    "problems". Raises UserError for a source, cascade, window or video that cannot be used.
     """
     pipeline = Pipeline(model, transform, device, cascade, smoothing, display_duration)
-    rows, problems, frames = [], [], 0
     if video and _same_file(video, source):
         raise UserError(f"The video {video} is the source itself; choose another name.")
-    with ExitStack() as stack:
-        opened = stack.enter_context(open_source(source))
-        record = stack.enter_context(video_writer(video, opened.rate)) if video else None
-        screen = stack.enter_context(_window(opened.name)) if window else None
-        progress = stack.enter_context(progress_bar(desc=opened.name, unit=" frames"))
-        start = before = time.perf_counter()
+    with open_source(source) as opened:
+        session = _Session(pipeline, opened, snapshots)
         try:
-            for frame in opened:
-                if seconds is not None and frame.seconds >= seconds or screen and not screen.is_open:
+            with ExitStack() as stack:
+                record = stack.enter_context(video_writer(video, opened.rate)) if video else None
+                screen = stack.enter_context(Window(opened.name)) if window else None
+                session.run(record, screen, seconds)
+        except VideoError as error:  # the table is no less whole
+            session.problems.append(str(error))
+            video = None
+    return session.table(video)
+
+
+class _Session:
+    """One source through the pipeline: rows of the table, what went wrong, frames, and seconds of the wall's clock."""
+
+    def __init__(self, pipeline: Pipeline, source: Source, snapshots: Snapshots | None):
+        self.pipeline, self.source, self.snapshots = pipeline, source, snapshots
+        self.rows, self.problems, self.frames, self.seconds = [], [], 0, 0.0
+
+    def run(self, record: Callable | None, screen: Window | None, seconds: float | None) -> None:
+        start = before = time.perf_counter()
+        with progress_bar(desc=self.source.name, unit=" frames") as progress, suppress(KeyboardInterrupt):  # to end it
+            for frame in self.source:
+                if (seconds is not None and frame.seconds >= seconds) or (screen and not screen.is_open):
                     break
                 read = time.perf_counter() - before
                 if screen:  # files are watched at their own pace
                     screen.wait(frame.seconds - (time.perf_counter() - start))
-                if not opened.is_film:
-                    pipeline.reset()
                 try:
-                    result = pipeline(frame.image, frame.seconds)
+                    faces = self._label(frame, read, record, screen)
                 except FrameError as error:
-                    problems.append(f"{opened.name}, second {frame.seconds:.1f}: {error}")
+                    self.problems.append(f"{self.source.name}, second {frame.seconds:.1f}: {error}")
                     continue
-                drawing = time.perf_counter()
-                image = annotate(frame.image, result.faces)
-                if record:
-                    record(image, frame.seconds)
-                if screen:
-                    screen.show(image)
-                draw = time.perf_counter() - drawing
-                if snapshots is not None:
-                    snapshots.add(frame.image, result.faces, frame.seconds)
-                times = {"read": 1000 * read, **result.milliseconds, "draw": 1000 * draw}
-                rows += _rows(frames, frame, result.faces, times)
-                frames += 1
-                progress.set_postfix_str(", ".join(face.label for face in result.faces), refresh=False)
+                progress.set_postfix_str(", ".join(face.label for face in faces), refresh=False)
                 progress.update()
                 before = time.perf_counter()
-            if screen and not opened.is_film:
+                self.seconds = before - start
+            if screen and not self.source.is_film:
                 screen.wait()
-        except KeyboardInterrupt:
-            pass  # how a session with a camera ends where there is no window
-        wall = before - start
-    table = pd.DataFrame(rows, columns=COLUMNS).astype({name: "Int64" for name in ("face", *BOX)})
-    if frames and table["face"].isna().all():
-        problems.append(NO_FACE)
-    table.attrs = {"source": opened.name, "frames": frames, "seconds": wall, "problems": opened.problems + problems}
-    return table
+
+    def _label(self, frame: Frame, read: float, record: Callable | None, screen: Window | None) -> Sequence[Face]:
+        if not self.source.is_film:
+            self.pipeline.reset()
+        result = self.pipeline(frame.image, frame.seconds)
+        drawing = time.perf_counter()
+        image = annotate(frame.image, result.faces)
+        if record:
+            record(image, frame.seconds)
+        if screen:
+            screen.show(image)
+        draw = time.perf_counter() - drawing
+        if self.snapshots is not None:
+            self.snapshots.add(frame.image, result.faces, frame.seconds)
+        times = {"read": 1000 * read, **result.milliseconds, "draw": 1000 * draw}
+        self.rows += _rows(self.frames, frame, result.faces, times)
+        self.frames += 1
+        return result.faces
+
+    def table(self, video: str | Path | None) -> pd.DataFrame:
+        table = pd.DataFrame(self.rows, columns=COLUMNS).astype({name: "Int64" for name in ("face", *BOX)})
+        no_face = [NO_FACE] if self.frames and table["face"].isna().all() else []
+        table.attrs = {"source": self.source.name, "frames": self.frames, "seconds": self.seconds}
+        table.attrs["video"] = str(video) if video and self.frames else None
+        table.attrs["problems"] = [*self.source.problems, *self.problems, *no_face]
+        return table
 
 
 def _same_file(path: str | Path, source: int | str | Path) -> bool:
@@ -122,14 +139,6 @@ def _rows(number: int, frame: Frame, faces: Sequence[Face], times: dict[str, flo
     nothing = (None,) * (1 + len(BOX) + 1) + (np.nan,) * len(CLASSES)
     found = [(face.number, *face.box, face.label, *face.probabilities) for face in faces] or [nothing]
     return [(number, frame.seconds, *values, *(times[stage] for stage in TIMES), frame.file) for values in found]
-
-
-def _window(title: str) -> "Window":
-    try:
-        from .window import Window
-    except ImportError as error:
-        raise UserError("This Python came without tkinter, so there is no window; write a video instead.") from error
-    return Window(title)
 
 
 def stage_times(table: pd.DataFrame) -> pd.DataFrame:

@@ -15,12 +15,14 @@ FORGET = 1.0  # seconds after which a face that is out of sight is a new one
 
 @dataclass
 class Track:
-    """One followed face: its number, the last box (x, y, width, height), smoothed probabilities (7,) and label."""
+    """One followed face: its number, the last box (x, y, width, height in pixels), smoothed probabilities float64 (7,),
+    label, and confidence: the label's probability, 0 to 1, when it was last the most probable one."""
 
     number: int
     box: np.ndarray
     probabilities: np.ndarray
     label: str
+    confidence: float
     seen: float  # seconds
     labelled: float  # seconds
 
@@ -29,7 +31,8 @@ class Smoother:
     """Exponential smoothing of each face's probabilities over time, and a label that stays for a while.
 
     `time_constant`: seconds until a lasting change is shown by 63 %; 0 shows each frame's own probabilities.
-    `display_duration`: seconds that a label stays at least, as in the paper.
+    `display_duration`: seconds that a label stays at least, as in the paper. A label that stays although another has
+    become more probable keeps the confidence of its last lead: its probability now would contradict it.
     """
 
     def __init__(self, time_constant: float = 0.3, display_duration: float = 0.5):
@@ -43,7 +46,8 @@ class Smoother:
         self.tracks.clear()
 
     def update(self, seconds: float, boxes: np.ndarray, probabilities: np.ndarray) -> list[Track]:
-        """Boxes int (n, 4) and probabilities (n, 7) of the frame at `seconds` -> their n tracks, in the same order."""
+        """Boxes int (n, 4), in pixels, and probabilities float64 (n, 7) of the frame at `seconds` -> their n tracks, in
+        the same order."""
         self.tracks = [track for track in self.tracks if seconds - track.seen <= FORGET]
         known, shown = self._match(boxes), []
         for row, (box, values) in enumerate(zip(boxes, probabilities, strict=True)):
@@ -51,7 +55,8 @@ class Smoother:
                 self._follow(known[row], seconds, box, values)
             else:
                 self.count += 1
-                known[row] = Track(self.count, box, values, CLASSES[values.argmax()], seconds, seconds)
+                label = CLASSES[values.argmax()]
+                known[row] = Track(self.count, box, values, label, values.max(), seconds, seconds)
                 self.tracks.append(known[row])
             shown.append(known[row])
         return shown
@@ -69,9 +74,11 @@ class Smoother:
         weight = 1 - math.exp(-passed / self.time_constant) if self.time_constant else 1.0
         track.probabilities = track.probabilities + weight * (probabilities - track.probabilities)
         track.box, track.seen = box, seconds
-        label = CLASSES[track.probabilities.argmax()]
-        if label != track.label and seconds - track.labelled >= self.display_duration:
-            track.label, track.labelled = label, seconds
+        leading = CLASSES[track.probabilities.argmax()]
+        if leading != track.label and seconds - track.labelled >= self.display_duration:
+            track.label, track.labelled = leading, seconds
+        if leading == track.label:
+            track.confidence = track.probabilities.max()
 
 
 def overlap(boxes: Sequence, others: Sequence) -> np.ndarray:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..classes import CLASSES
 from .detector import square
 from .pipeline import Face
 
@@ -14,7 +13,8 @@ ROOM = 0.35  # shown round the face, as a share of its box on each side
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A face with some room round it, uint8 (side, side) or (side, side, 3) BGR, and the probability of its label."""
+    """A face with some room round it, uint8 (side, side) or (side, side, 3) BGR, the probability of its label, 0 to 1,
+    and when it was seen, in seconds since the source began."""
 
     image: np.ndarray
     probability: float
@@ -25,8 +25,7 @@ class Snapshots(dict[str, Snapshot]):
     """The most confident snapshot of each label seen so far, by label."""
 
     def add(self, image: np.ndarray, faces: Iterable[Face], seconds: float) -> None:
-        """Keep those of a frame's faces that are the most confident yet."""
-        for face in faces:
-            probability = float(face.probabilities[CLASSES.index(face.label)])
-            if face.label not in self or probability > self[face.label].probability:
-                self[face.label] = Snapshot(square(image, face.box, ROOM).copy(), probability, seconds)
+        """Keep those of a frame's faces that are the most confident yet, and whose label is not only held."""
+        for face in filter(lambda face: face.leads, faces):
+            if face.label not in self or face.confidence > self[face.label].probability:
+                self[face.label] = Snapshot(square(image, face.box, ROOM).copy(), face.confidence, seconds)

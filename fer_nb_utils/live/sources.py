@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -33,7 +33,7 @@ class Frame:
     file: str = ""
 
 
-class Source:
+class Source(AbstractContextManager):
     """Frames to iterate over once, as a context that gives the camera or file back.
 
     `name`: what to call it; `rate`: frames per second of a video made from it; `is_film`: whether each frame follows
@@ -47,14 +47,8 @@ class Source:
         self.name = name
         self.problems: list[str] = []
 
-    def __iter__(self) -> Iterator[Frame]:
-        raise NotImplementedError
-
     def close(self) -> None:
         """Give the camera or file back."""
-
-    def __enter__(self) -> "Source":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -161,6 +155,8 @@ def open_source(source: int | str | Path) -> Source:
 
     Raises UserError when there is no such camera or file, or when it cannot be read.
     """
+    if not str(source).strip():
+        raise UserError(f"The source has no name; give a camera, a video, a folder of images or '{DEMO}'.")
     if isinstance(source, int) or str(source).isdecimal():
         return Camera(int(source))
     if str(source) == DEMO:

@@ -10,6 +10,11 @@ import numpy as np
 from ..errors import UserError
 from ..files import atomic_path, check_writable
 
+
+class VideoError(UserError):
+    """A video that could not be written whole, as is seen when it is finished."""
+
+
 CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 LONGEST = 1.0  # seconds that a frame is shown
 
@@ -20,7 +25,7 @@ def video_writer(path: str | Path, rate: float) -> Iterator[Callable[[np.ndarray
 
     It also takes when the frame was taken, in seconds, and repeats it or leaves it out to keep that pace. The first
     frame sets the size; others are fitted into it. Nothing is written without frames. Raises UserError for a name that
-    ends neither in .mp4 nor in .avi, and where the video cannot be written, or not whole.
+    ends neither in .mp4 nor in .avi and where no video can be written, and at the end VideoError for one not whole.
     """
     path = Path(path).expanduser()
     if path.suffix.lower() not in CODECS:
@@ -50,7 +55,7 @@ def video_writer(path: str | Path, rate: float) -> Iterator[Callable[[np.ndarray
         if writer is not None:
             writer.release()
             if cv2.VideoCapture(temporary).get(cv2.CAP_PROP_FRAME_COUNT) < written:  # OpenCV does not tell
-                raise UserError(f"The video {path} could not be written whole; is the disk full?")
+                raise VideoError(f"The video {path} could not be written whole; is the disk full?")
 
 
 def _fitted(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

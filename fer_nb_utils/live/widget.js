@@ -65,6 +65,7 @@ class View {
     this.root = element("div", "fer-live", el);
     const left = element("div", "left", this.root);
     this.picture = element("div", "picture", left);
+    Object.assign(this.picture, { role: "img", ariaLabel: "the picture, with a box and a label round every face" });
     this.video = element("video", "", this.picture);
     this.video.muted = this.video.playsInline = true;
     this.image = element("img", "", this.picture);
@@ -93,10 +94,15 @@ class View {
     this.button.textContent = this.running ? "Stop" : "Start";
     this.status.textContent = state === "starting" ? "starting …" : "";
     this.hint.textContent = text || (state === "starting" && !this.fromBrowser ? "" : HINTS[state] || "");
-    if (!this.running && !keepPicture) {
-      Object.assign(this.root.dataset, { faces: 0, boxes: "[]" });
-      this.drawFaces([]);
-    }
+    if (!this.running && !keepPicture) this.clear();
+  }
+
+  /** Nothing is to be seen: no picture, no face. */
+  clear() {
+    this.image.removeAttribute("src");
+    Object.assign(this.root.dataset, { faces: 0, boxes: "[]" });
+    this.drawFaces([]);
+    this.who.textContent = "";
   }
 
   /** Send a message up; false when there is no kernel to hear it. */
@@ -120,6 +126,7 @@ class View {
     this.heard = performance.now();
     this.times = [];
     this.fromBrowser = this.model.get("source") === "browser";
+    this.clear(); // the last picture of a source that ended
     this.setState("starting");
     this.picture.classList.toggle("mirrored", this.fromBrowser);
     const heard = this.say({ kind: this.fromBrowser ? "stop" : "start", view: this.id });
@@ -161,7 +168,6 @@ class View {
   release() {
     if (this.stream) this.stream.getTracks().forEach((track) => track.stop());
     this.stream = this.video.srcObject = null;
-    this.image.removeAttribute("src");
     this.inFlight = null;
   }
 
@@ -175,6 +181,7 @@ class View {
   finish(text) {
     this.setState("stopped", "", " ", true);
     this.status.textContent = text;
+    if (!/^\d+$/.test(this.model.get("source"))) this.button.textContent = "Replay"; // unless it was a camera
   }
 
   fail(code, text) {
@@ -185,7 +192,7 @@ class View {
   }
 
   lose() {
-    this.fail("kernel-gone", "The connection to the kernel was lost. Run the cell again.");
+    this.fail("kernel-gone", "The connection to the kernel was lost. Run all cells above, then this one.");
   }
 
   destroy() {
@@ -205,7 +212,7 @@ class View {
     const limit = this.model.get("give_up_seconds");
     if (silence > limit * 1000)
       this.fail("kernel-silent", `The kernel has not answered for ${limit} s, so the camera was released. ` +
-        "When it is free, press Start; if it was restarted, run the cell again.");
+        "When it is free, press Start; if it was restarted, run all cells above, then this one.");
     else this.status.textContent = `the kernel is busy (${Math.floor(silence / 1000)} s without an answer)`;
   }
 
@@ -290,12 +297,11 @@ class View {
       frameSize: `${width}x${height}`,
       latency: latency.toFixed(1),
     });
-    this.status.textContent = `${rate.toFixed(0)} frames/s, ${latency.toFixed(0)} ms from camera to label`;
+    this.status.textContent = `${rate.toFixed(0)} frames/s, ${latency.toFixed(0)} ms from picture to label`;
   }
 
   drawFaces(faces, width = 4, height = 3) {
     const colors = this.model.get("colors");
-    const names = this.model.get("classes");
     const scale = OVERLAY / width;
     this.overlay.width = OVERLAY;
     this.overlay.height = Math.round(height * scale);
@@ -309,7 +315,7 @@ class View {
     for (const face of [...faces].reverse()) { // the largest face on top
       const [x, y, w, h] = face.box;
       const left = this.fromBrowser ? width - x - w : x; // the picture is mirrored, the text must not be
-      const text = `${face.label} ${Math.round(100 * face.probabilities[names.indexOf(face.label)])} %`;
+      const text = `${face.label} ${Math.round(100 * face.confidence)} %`;
       const top = Math.max(y - unit, 0);
       context.lineWidth = unit / 5; // a light seam shows the box on a ground of its own colour
       context.strokeStyle = "rgba(255, 255, 255, 0.6)";
@@ -321,7 +327,7 @@ class View {
       context.fillStyle = "black";
       context.fillText(text, left + unit / 5, top + unit / 6);
     }
-    this.who.textContent = faces.length > 1 ? `largest of ${faces.length} faces` : faces.length ? "one face" : "no face";
+    this.who.textContent = ["no face", "one face"][faces.length] ?? `largest of ${faces.length} faces`;
     this.bars.forEach(({ fill, percent }, index) => {
       const share = faces.length ? 100 * faces[0].probabilities[index] : 0;
       fill.style.width = `${share.toFixed(1)}%`;

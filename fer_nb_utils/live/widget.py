@@ -22,8 +22,7 @@ import traitlets
 from ..classes import CLASS_COLORS, CLASSES
 from ..errors import UserError
 from ..networks.load import EMBEDDED, load_network
-from .detector import DEFAULT
-from .pipeline import FrameError, Pipeline, Result
+from .pipeline import FrameError, Pipeline
 from .snapshots import Snapshots
 from .sources import DEMO, Source, open_source
 
@@ -35,6 +34,7 @@ CASCADES = {
     name: f"haarcascade_{name}.xml"
     for name in ("frontalface_default", "frontalface_alt", "frontalface_alt2", "frontalface_alt_tree", "profileface")
 }
+STYLE = {"description_width": "8em"}
 QUALITY = 75  # of the JPEGs sent to the browser, of 100
 WIDTH = 640  # pixels, at most
 THREAD = "live camera"
@@ -73,19 +73,23 @@ class CameraView(anywidget.AnyWidget):
 
     def label(self, image: np.ndarray | None) -> dict:
         """The faces of a frame as a message's content; a frame that is no picture has none."""
+        seconds = time.monotonic() - self._began
         try:
-            result = self.pipeline(image, seconds := time.monotonic() - self._began)
+            result = self.pipeline(image, seconds)
         except FrameError:  # the next frame may be whole
             return {"faces": []}
         self.snapshots.add(image, result.faces, seconds)
-        return _content(result)
+        faces = [vars(face) | {"probabilities": face.probabilities.tolist()} for face in result.faces]
+        return {"faces": faces, "milliseconds": result.milliseconds}
 
-    def _receive(self, _: object, content: dict, buffers: list) -> None:
-        view = content.get("view")
+    def _receive(self, _: object, content: object, buffers: list) -> None:
+        view = None
         try:
+            view = content["view"]
             if content["kind"] == "frame":
                 self._answer(view, content, buffers)
             elif content["kind"] == "start":
+                self._stop_player(view)  # a second start in a row would otherwise lose the first one's player
                 self.pipeline.reset()
                 self.tell("waiting", view)  # a camera may take long to open
                 self._players[view] = _Player(self, view)
@@ -96,7 +100,8 @@ class CameraView(anywidget.AnyWidget):
             elif content["kind"] == "shown" and view in self._players:
                 self._players[view].shown.set()
         except KeyboardInterrupt:  # meant for a cell; the view waits for its answer
-            self.tell("faces", view, id=content.get("id"), faces=[])
+            if view:
+                self.tell("faces", view, id=content.get("id"), faces=[])
         except Exception as error:  # nothing else would show it: the handler may run in a thread without a cell
             self.tell("error", view, text=_text(error))
 
@@ -196,14 +201,13 @@ class LiveCamera(ipywidgets.VBox):
         networks = dict(networks or {EMBEDDED.stem: EMBEDDED})
         sources = SOURCES if str(source) in SOURCES.values() else SOURCES | {Path(source).name: str(source)}
         self.snapshots = Snapshots()
-        wide = {"description_width": "7em"}
-        self.network = ipywidgets.Dropdown(options=networks, description="network", style=wide)
-        self.cascade = ipywidgets.Dropdown(options=CASCADES, value=DEFAULT, description="cascade", style=wide)
-        self.smoothing = ipywidgets.FloatSlider(0.3, max=2, step=0.1, description="smoothing", style=wide)
-        self.duration = ipywidgets.FloatSlider(0.5, max=5, step=0.1, description="label stays", style=wide)
+        self.network = _dropdown("network", "What labels the faces", networks)
+        self.cascade = _dropdown("cascade", "What finds the faces; the first is the paper's", CASCADES)
+        self.smoothing = _seconds("smoothing (s)", "Seconds over which probabilities are averaged; 0: none", 0.3, 2)
+        self.duration = _seconds("label stays (s)", "Seconds that a label stays at least", 0.5, 5)
         self.view = CameraView(self._pipeline(), self.snapshots, source=str(source), give_up_seconds=give_up_seconds)
-        self.source = ipywidgets.Dropdown(options=sources, value=str(source), description="source", style=wide)
-        self.problem = ipywidgets.HTML()
+        self.source = _dropdown("source", "Where the pictures come from", sources, value=str(source))
+        self.problem = ipywidgets.HTML(tooltip="")  # without one, it would be "null"
         traitlets.dlink((self.source, "value"), (self.view, "source"))
         for control in (self.network, self.cascade):
             control.observe(self._rebuild, "value")
@@ -236,12 +240,21 @@ class LiveCamera(ipywidgets.VBox):
         smoother.time_constant, smoother.display_duration = self.smoothing.value, self.duration.value
 
 
-def _content(result: Result) -> dict:
-    faces = [
-        {"number": face.number, "box": face.box, "label": face.label, "probabilities": face.probabilities.tolist()}
-        for face in result.faces
-    ]
-    return {"faces": faces, "milliseconds": result.milliseconds}
+def trained_networks(runs: str | Path) -> dict[str, Path]:
+    """The networks of all finished runs, `runs`/<folder>/training/<name>, as `LiveCamera` takes them."""
+    folders = sorted(path.parent for path in Path(runs).glob("*/training/*/config.json"))
+    return {f"{path.parts[-3]}: {path.name}": path for path in folders if ".previous-" not in path.name}
+
+
+def _dropdown(name: str, tooltip: str, options: Mapping, **value: str) -> ipywidgets.Dropdown:
+    look = {"layout": ipywidgets.Layout(width="30em", max_width="100%"), "style": STYLE, "description_allow_html": True}
+    titled = f'<span title="{tooltip}">{name}</span>'  # a dropdown with a description shows no tooltip of its own
+    return ipywidgets.Dropdown(options=options, description=titled, **look, **value)
+
+
+def _seconds(name: str, tooltip: str, value: float, most: float) -> ipywidgets.FloatSlider:
+    options = {"step": 0.1, "readout_format": ".1f", "style": STYLE}
+    return ipywidgets.FloatSlider(value, max=most, description=name, tooltip=tooltip, **options)
 
 
 def _text(error: Exception) -> str:

@@ -1,7 +1,7 @@
 """A window of the desktop that shows frames."""
 
 import time
-import tkinter
+from contextlib import AbstractContextManager
 
 import cv2
 import numpy as np
@@ -11,16 +11,22 @@ from ..errors import UserError
 SHARE = 0.9  # of the screen's width and height that a picture may take
 
 
-class Window:
+class Window(AbstractContextManager):
     """Shows one picture after another until it is closed or Escape or Q is pressed; a context.
 
-    Made of tkinter, which comes with Python, because this project's OpenCV has no windows. Raises UserError where
-    there is no display; importing this module raises ImportError where Python came without tkinter.
+    Made of tkinter, which comes with most Pythons, because this project's OpenCV has no windows. Raises UserError where
+    there is no display or no tkinter.
     """
 
     def __init__(self, title: str):
         try:
-            self.root = tkinter.Tk()
+            import tkinter  # here, for some Pythons come without
+
+            self.root, self.new_photo = tkinter.Tk(), tkinter.PhotoImage
+        except ImportError as error:
+            raise UserError(
+                "This Python came without tkinter, so there is no window; write a video instead."
+            ) from error
         except tkinter.TclError as error:
             raise UserError(
                 "There is no display for a window here; leave the window out, and write a video instead."
@@ -41,7 +47,7 @@ class Window:
             image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
             height, width, _ = image.shape
         picture = b"P6 %d %d 255 " % (width, height) + image[:, :, ::-1].tobytes()
-        self.photo = tkinter.PhotoImage(data=picture, format="PPM")  # tkinter keeps no reference of its own
+        self.photo = self.new_photo(data=picture, format="PPM")  # tkinter keeps no reference of its own
         self.label.configure(image=self.photo)
         self.root.update()
 
@@ -54,9 +60,6 @@ class Window:
 
     def _leave(self, _event: object = None) -> None:
         self.is_open = False
-
-    def __enter__(self) -> "Window":
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.root.destroy()

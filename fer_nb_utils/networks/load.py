@@ -32,7 +32,9 @@ def load_network(path: str | Path = EMBEDDED) -> Network:
     path = Path(path).expanduser()
     if path.is_dir():
         if not (path / "config.json").exists():
-            raise UserError(f"There is no finished run in {path}; train it first, or choose another folder.")
+            trained = next(iter(sorted(path.glob("training/*/config.json"))), None)
+            advice = f"give one of its networks, such as {trained.parent}" if trained else "train it first"
+            raise UserError(f"There is no finished run in {path}; {advice}, or choose another folder.")
         path /= "model.safetensors"
     elif not path.exists():
         raise UserError(f"There is no network at {path}; give a checkpoint or the folder of a finished run.")

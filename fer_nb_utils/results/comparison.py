@@ -1,10 +1,13 @@
 """Runs beside each other: paired tests, the paper's numbers, costs, and the protocol that they share."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from itertools import combinations
 
+import numpy as np
 import pandas as pd
+from scipy.special import stdtr
+from scipy.stats import t
 
 from ..errors import UserError
 from .measures import correct
@@ -43,24 +46,77 @@ def compare_models(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return table.assign(p_holm=multipletests(table["p_value"], method="holm")[1]).rename_axis("pair")
 
 
-def compare_with_paper(table: pd.DataFrame, paper_table: pd.DataFrame) -> pd.DataFrame:
+def seed_test(*samples: np.ndarray, image_variance: float = 0.0, known_sd: float | None = None) -> dict[str, float]:
+    """Test that the means over seeds of independent samples add up to zero: estimate, error, p_value.
+
+    `samples`: for each network its value in each run (..., seeds), with the sign and weight it has in the sum.
+    `image_variance`: the variance of the sum by the choice of test images, from a paired bootstrap; 0 where there is no
+    such choice. Seeds and test images are the readers and cases of multi-reader studies, so the variance of the sum is
+    that between seeds, s^2/n a network, plus that between images (Hillis 2014, doi 10.1002/sim.5926). Student's t with
+    Satterthwaite's degrees of freedom, but no more than the seeds alone give: with few seeds it would decide too often.
+    With a single run in a sample there is no s^2: `known_sd`, the standard deviation between runs, takes its place
+    where it is known beforehand; else error and p_value are NaN. Also, for `seeds_needed`: seed_variance (the sum of
+    the s^2), image_variance, networks (samples), seeds (of the smallest).
+    """
+    samples = [np.asarray(sample, float) for sample in samples]
+    counts = [sample.shape[-1] for sample in samples]
+    if min(counts) > 1:
+        variances = [sample.var(axis=-1, ddof=1) for sample in samples]
+        limit = sum(counts) - len(counts)
+    else:
+        variances = [np.nan if known_sd is None else known_sd**2] * len(samples)
+        limit = np.inf
+    estimate = sum(sample.mean(axis=-1) for sample in samples)
+    parts = [variance / count for variance, count in zip(variances, counts, strict=True)]
+    total = sum(parts) + image_variance
+    with np.errstate(divide="ignore", invalid="ignore"):  # no spread at all: certain, or 0 of 0
+        spread = sum(part**2 / np.maximum(count - 1, 1) for part, count in zip(parts, counts, strict=True))
+        df = limit if np.isinf(limit) else np.fmin(total**2 / spread, limit)
+        p_value = 2 * stdtr(df, -np.abs(estimate) / np.sqrt(total))
+    p_value = np.where((estimate == 0) & (total == 0), 1.0, p_value)
+    given = {"image_variance": image_variance, "networks": len(samples), "seeds": min(counts)}
+    found = {"estimate": estimate, "error": np.sqrt(total), "p_value": p_value[()], "seed_variance": sum(variances)}
+    return found | given
+
+
+def seeds_needed(test: Mapping[str, float], level: float) -> float:
+    """With about how many seeds a network a `seed_test` that stayed open would find its estimate at `level`; infinity
+    where not even 1,000 would do, as the test images are too few for so small a difference."""
+    seeds = np.arange(test["seeds"] + 1, 1001)
+    error = np.sqrt(test["seed_variance"] / seeds + test["image_variance"])
+    enough = np.abs(test["estimate"]) > t.isf(level / 2, test["networks"] * (seeds - 1)) * error
+    return float(seeds[enough.argmax()]) if enough.any() else np.inf
+
+
+def compare_with_paper(table: pd.DataFrame, paper_table: pd.DataFrame, same_data: bool) -> pd.DataFrame:
     """The paper's numbers beside ours: rows (row of the paper, measure), columns paper, ours, difference.
 
-    Rows of the paper that `table` lacks are NaN in `ours`.
+    Rows of the paper that `table` lacks are NaN in `ours`. There is no difference of support, and none at all unless
+    both were measured on the `same_data`.
     """
     paper = paper_table.stack().rename_axis([paper_table.index.name, "measure"])
     ours = table.reindex(columns=paper_table.columns).stack().reindex(paper.index)
-    return pd.DataFrame({"paper": paper, "ours": ours, "difference": ours - paper})
+    comparable = same_data & (paper.index.get_level_values("measure") != "support")
+    return pd.DataFrame({"paper": paper, "ours": ours, "difference": (ours - paper).where(comparable)})
+
+
+def unlike_times(runs: Iterable[Run]) -> list[str]:
+    """What forbids comparing the runs' times: device_name, threads, epochs_run, as far as they are not all equal."""
+    configs = [run.config for run in runs]
+    sessions = [session for config in configs for session in config.get("sessions") or [config]]
+    found = {key: {session[key] for session in sessions} for key in ("device_name", "threads")}
+    found["epochs_run"] = {config["epochs_run"] for config in configs}
+    return [key for key, values in found.items() if len(values) > 1]
 
 
 def cost_table(runs: Mapping[str, Run]) -> pd.DataFrame:
     """What each run cost and gave.
 
-    Columns: model, weights_label, trainable, image_size, epochs_run, device_name, parameters,
+    Columns: model, weights_label, trainable, image_size, epochs_run, device_name, threads, parameters,
     trained_parameters, multiply_adds (of one image), latency_ms (of one image), training_seconds (with the
     preparation of cached features), and the accuracy on the full test set with its 95 % interval (low, high).
     """
-    keys = ["model", "weights_label", "trainable", "image_size", "epochs_run", "device_name", "parameters"]
+    keys = ["model", "weights_label", "trainable", "image_size", "epochs_run", "device_name", "threads", "parameters"]
     keys += ["trained_parameters", "multiply_adds", "latency_ms"]
     rows = {}
     for name, run in runs.items():

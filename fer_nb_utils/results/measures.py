@@ -25,7 +25,7 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     """Read and check `predictions.csv` (or `.csv.gz`); raise UserError when it is not a predictions file."""
     path = Path(path)
     try:
-        table = pd.read_csv(path, dtype={"file": str, "usage": str, "label": str})
+        table = pd.read_csv(path, dtype={"file": str, "usage": str, "label": str}, keep_default_na=False)  # "NA.png"
     except (OSError, EOFError, ValueError) as error:  # ValueError: pandas' parser and decoding errors
         reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
         raise UserError(f"{path} {reason}: evaluate the run again to write it.") from error
@@ -109,93 +109,75 @@ def table2(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return tables.groupby(level=0, sort=False).mean().astype({"support": int})
 
 
-def bootstrap_intervals(predictions: pd.DataFrame, n: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """95 % percentile bootstrap intervals of Table 1's measures: columns low and high.
+def bootstrap(*tables: pd.DataFrame, n: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """Every measure in `n` resamples of the images, a row each; the mean over the tables where there are several.
 
-    `n` times, as many images as there are get drawn with replacement. A draw that misses a class has no AUC
-    and is left out of the AUC's interval.
+    `n` times, as many images as there are get drawn with replacement (Efron and Tibshirani 1993, An Introduction to the
+    Bootstrap, ch. 13). Columns: (expression, measure) as in `per_class`, and ("all", measure) as in `table1_row`; no
+    support. AUC is NaN where the class, or every other one, was not drawn. Tables of the same images in the same order
+    get the same resamples, so that several are judged, and may be subtracted, on equal images.
     """
-    draws = bootstrap(predictions, n, seed)
-    low_high = {name: _interval(draws[name].to_numpy()) for name in draws}
-    return pd.DataFrame.from_dict(low_high, orient="index", columns=["low", "high"])
+    draws = []
+    for weights in _resamples(len(tables[0]), n, seed):
+        draws.append(np.mean([_weighted_measures(predictions, weights) for predictions in tables], axis=0))
+    averages = [("all", measure) for measure in MEASURES if measure != "support"]
+    columns = [(name, measure) for measure in ("precision", "recall", "f1", "auc") for name in CLASSES]
+    return pd.DataFrame(np.concatenate(draws), columns=pd.MultiIndex.from_tuples(averages + columns))
 
 
-def bootstrap(predictions: pd.DataFrame, n: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """Table 1's measures in `n` resamples of the images, a row each; AUC is NaN where a class was not drawn.
+def intervals(draws: pd.DataFrame) -> pd.DataFrame:
+    """95 % percentile intervals, columns low and high, of each column of `bootstrap`; draws without AUC left out."""
+    return draws.quantile([0.025, 0.975]).set_axis(["low", "high"]).T
 
-    Tables with the same images in the same order get the same resamples, so that their rows may be subtracted.
+
+def table2_intervals(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """95 % intervals of Table 2, the mean over the runs: a row each class, columns precision_low to auc_high.
+
+    All runs are judged on the same resampled images, so they must be about the same ones.
     """
-    draws = [_weighted_measures(predictions, weights) for weights in _resamples(len(predictions), n, seed)]
-    return pd.DataFrame(np.concatenate(draws), columns=[name for name in MEASURES if name != "support"])
-
-
-def bootstrap_f1(predictions: pd.DataFrame, n: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """F1 of each class (columns) in the resamples of `bootstrap`."""
-    confusions = [_weighted_confusion(predictions, weights) for weights in _resamples(len(predictions), n, seed)]
-    return pd.DataFrame(np.concatenate([_f1(confusion).T for confusion in confusions]), columns=list(CLASSES))
-
-
-def f1_intervals(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """95 % bootstrap intervals of Table 2's F1, the mean over the networks: a row each class, columns low, high.
-
-    Every network is judged on the same resampled images, so the runs must be about the same ones.
-    """
-    samples = sum(bootstrap_f1(predictions.sort_values("file")) for predictions in runs.values()) / len(runs)
-    return samples.quantile([0.025, 0.975]).set_axis(["low", "high"]).T
+    ordered = [predictions.sort_values("file") for predictions in runs.values()]
+    table = intervals(bootstrap(*ordered)).drop(index="all", level=0).unstack().swaplevel(axis=1)
+    order = [(measure, end) for measure in ("precision", "recall", "f1", "auc") for end in ("low", "high")]
+    return table.loc[list(CLASSES), order].set_axis(["_".join(column) for column in order], axis=1)
 
 
 def _resamples(images: int, n: int, seed: int, chunk: int = 100) -> Iterator[np.ndarray]:
-    """How often each image was drawn: float64 (images, up to `chunk`), `n` columns in all."""
+    """How often each image was drawn: float64 (up to `chunk`, images), `n` rows in all."""
     rng = np.random.default_rng(seed)
     for start in range(0, n, chunk):
         size = min(chunk, n - start)
         drawn = rng.integers(images, size=(size, images)) + images * np.arange(size)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=size * images).reshape(size, images).T.astype(float)
+        yield np.bincount(drawn.ravel(), minlength=size * images).reshape(size, images).astype(float)
 
 
 def _weighted_measures(predictions: pd.DataFrame, weights: np.ndarray) -> np.ndarray:
-    """Precision, recall, F1, accuracy, AUC (columns) for each column of image weights (n, draws)."""
-    confusion = _weighted_confusion(predictions, weights)
-    hits = np.einsum("iib->ib", confusion)
-    support, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
-    share = support / support.sum(axis=0)
-    precision = hits / np.maximum(predicted, 1)
-    recall = hits / np.maximum(support, 1)
-    f1 = _f1(confusion)
-    averages = [(share * measure).sum(axis=0) for measure in (precision, recall, f1)]
-    aucs = [_weighted_auc(predictions["label"] == name, predictions[name], weights) for name in CLASSES]
-    return np.stack([*averages, hits.sum(axis=0) / support.sum(axis=0), np.mean(aucs, axis=0)], axis=1)
-
-
-def _weighted_confusion(predictions: pd.DataFrame, weights: np.ndarray) -> np.ndarray:
-    """Confusion matrix (true, predicted, draw) for each column of image weights (n, draws)."""
+    """The columns of `bootstrap` for each row of image weights (draws, n)."""
     k = len(CLASSES)
     cells = _truth(predictions) * k + _guess(predictions)
-    return (np.eye(k * k)[cells].T @ weights).reshape(k, k, -1)
-
-
-def _f1(confusion: np.ndarray) -> np.ndarray:
-    """F1 (class, draw) of confusion matrices (true, predicted, draw)."""
-    both = confusion.sum(axis=1) + confusion.sum(axis=0)
-    return 2 * np.einsum("iib->ib", confusion) / np.maximum(both, 1)
+    confusion = (weights @ np.eye(k * k)[cells]).reshape(-1, k, k)  # (draw, true, predicted)
+    hits = np.einsum("bii->bi", confusion)
+    support, predicted = confusion.sum(axis=2), confusion.sum(axis=1)
+    precision, recall = hits / np.maximum(predicted, 1), hits / np.maximum(support, 1)
+    f1 = 2 * hits / np.maximum(support + predicted, 1)
+    aucs = [_weighted_auc(predictions["label"] == name, predictions[name], weights) for name in CLASSES]
+    auc = np.stack(aucs, axis=1)
+    share = support / support.sum(axis=1, keepdims=True)
+    averages = [(share * measure).sum(axis=1) for measure in (precision, recall, f1)]
+    averages += [hits.sum(axis=1) / support.sum(axis=1), auc.mean(axis=1)]
+    return np.concatenate([np.stack(averages, axis=1), precision, recall, f1, auc], axis=1)
 
 
 def _weighted_auc(positive: pd.Series, score: pd.Series, weights: np.ndarray) -> np.ndarray:
-    """AUC for each column of weights (n, draws): the share of pairs in order, ties as half (Mann-Whitney)."""
+    """AUC for each row of weights (draws, n): the share of pairs in order, ties as half (Mann-Whitney)."""
     order = np.argsort(score.to_numpy(), kind="stable")
-    positive, score, weights = positive.to_numpy()[order], score.to_numpy()[order], weights[order]
-    ties = np.flatnonzero(np.diff(score, prepend=-1.0))  # where each group of equal scores starts
-    positives = np.add.reduceat(weights * positive[:, None], ties)
-    negatives = np.add.reduceat(weights * ~positive[:, None], ties)
-    below = np.cumsum(negatives, axis=0) - negatives / 2
-    pairs = positives.sum(axis=0) * negatives.sum(axis=0)
-    ordered = np.einsum("ib,ib->b", positives, below)
+    positive, score, weights = positive.to_numpy()[order], score.to_numpy()[order], weights[:, order]
+    positives = weights[:, positive]
+    negatives = np.zeros((len(weights), len(score) + 1))  # the weight of all negatives before each place
+    np.cumsum(weights * ~positive, axis=1, out=negatives[:, 1:])
+    lower, upper = (np.searchsorted(score, score[positive], side) for side in ("left", "right"))
+    ordered = np.einsum("bi,bi->b", positives, negatives[:, lower] + negatives[:, upper]) / 2
+    pairs = positives.sum(axis=1) * negatives[:, -1]
     return np.divide(ordered, pairs, out=np.full(pairs.shape, np.nan), where=pairs > 0)
-
-
-def _interval(values: np.ndarray) -> tuple[float, float]:
-    values = values[~np.isnan(values)]
-    return tuple(np.quantile(values, [0.025, 0.975])) if len(values) else (np.nan, np.nan)
 
 
 def metrics(predictions: pd.DataFrame, twins_in_train: Collection[str] = (), n: int = 1000) -> dict:
@@ -203,7 +185,7 @@ def metrics(predictions: pd.DataFrame, twins_in_train: Collection[str] = (), n: 
     result = {}
     for name, rows in test_sets(predictions, twins_in_train).items():
         result[name] = table1_row(rows).to_dict() | {
-            "intervals": bootstrap_intervals(rows, n).T.to_dict("list"),
+            "intervals": intervals(bootstrap(rows, n=n)["all"]).T.to_dict("list"),
             "calibration_error": calibration_error(rows),
             "per_class": per_class(rows).to_dict("index"),
         }

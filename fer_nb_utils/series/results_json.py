@@ -14,7 +14,7 @@ import pandas as pd
 
 from .. import __version__
 from ..results.comparison import common_protocol
-from ..results.measures import MEASURES, f1_intervals, table2, test_sets
+from ..results.measures import MEASURES, table2, table2_intervals, test_sets
 from ..results.paper import PAPER_TABLE1, PAPER_TABLE2
 from ..results.reference_runs import reference_runs
 from ..results.run_folder import Run
@@ -88,11 +88,11 @@ def _reference() -> list[dict]:
 
 def _record(run: Run) -> dict:
     """One run: its data, settings and costs, and per test set Table 1's measures with their 95 % intervals and the
-    measures of each expression, on the full set with the 95 % interval of F1."""
+    measures of each expression, on the full set with their 95 % intervals."""
     table1 = {name: {key: measured[key] for key in (*MEASURES, "intervals")} for name, measured in run.metrics.items()}
     classes = {name: {label: dict(row) for label, row in of["per_class"].items()} for name, of in run.metrics.items()}
-    for label, (low, high) in f1_intervals({"": run.predictions}).iterrows():
-        classes["full"][label] |= {"f1_low": low, "f1_high": high}
+    for label, row in _plain(table2_intervals({"": run.predictions})).items():
+        classes["full"][label] |= row
     settings = {key: run.config.get(key) for key in SETTINGS + COSTS} | {"protocol": run.protocol}
     data = {key: run.config["data"][key] for key in DATA}
     return {"data": data, "runs": settings, "table1": table1, "per_class": classes}
@@ -113,12 +113,12 @@ def _data_sets(runs: dict[str, tuple[Run, dict]], suffix: str = "") -> list[dict
 
 
 def _table2(networks: dict[str, Run]) -> dict:
-    """Which networks it is the mean over, their protocol, and per test set the table, with the 95 % interval of F1."""
+    """Which networks it is the mean over, their protocol, and per test set the table, with 95 % intervals."""
     sets = {name: test_sets(run.predictions, run.twins_in_train) for name, run in networks.items()}
     tables = {}
     for test_set in next(iter(sets.values()), {}):
         rows = {name: own[test_set] for name, own in sets.items()}
-        tables[test_set] = _plain(table2(rows).join(f1_intervals(rows).add_prefix("f1_")))
+        tables[test_set] = _plain(table2(rows).join(table2_intervals(rows)))
     return {"networks": list(networks), "protocol": common_protocol(networks), "test_sets": tables}
 
 

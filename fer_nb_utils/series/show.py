@@ -13,13 +13,13 @@ from .tables import formatted
 
 
 def show_figure(figure: Figure, photographs: bool = False) -> None:
-    """Display a figure as a PNG with 256 colours, a third of the usual size, and close it.
+    """Display a figure with its title as alternative text, as large as it was made (96 pixels an inch), and close it.
 
-    For notebooks with many figures, so that the executed copy stays below a megabyte. `photographs` need more colours:
-    they are shown as a JPEG.
+    It becomes a PNG with 256 colours, a third of the usual size, so that the executed notebook stays below a megabyte.
+    `photographs` need more colours: they are shown as a JPEG.
     """
     whole, small = BytesIO(), BytesIO()
-    figure.savefig(whole, format="png", bbox_inches="tight", dpi=90)
+    figure.savefig(whole, format="png", bbox_inches="tight", dpi=96)
     image = PIL.Image.open(whole).convert("RGB")
     if photographs:
         image.save(small, "jpeg", quality=88)

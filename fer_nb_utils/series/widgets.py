@@ -1,10 +1,12 @@
 """Widgets that teach: browse the faces, turn the augmentation's knobs, step through a network's mistakes.
 
-Everything is driven by `observe` and drawn into Image and HTML widgets, because `interact` and Output
-widgets make papermill hang now and then.
+Everything is driven by `observe` and drawn into HTML widgets, because `interact` and Output widgets make papermill hang
+now and then. Controls wrap and faces shrink where the page is narrow.
 """
 
 import io
+from base64 import b64encode
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from html import escape
 
@@ -24,41 +26,39 @@ ANY = "all"
 KNOBS = {
     "flip": (1.0, 0.1, "probability"),
     "rotation": (45.0, 1.0, "degrees"),
-    "shift": (0.3, 0.01, "share of the width"),
-    "scale": (0.5, 0.01, "share"),
+    "shift": (0.3, 0.01, "of the width"),
+    "scale": (0.5, 0.01, "of the size"),
     "shear": (30.0, 1.0, "degrees"),
-    "brightness": (0.5, 0.01, "grey values, of 1"),
-    "contrast": (0.9, 0.01, "share"),
+    "brightness": (0.5, 0.01, "of white"),
+    "contrast": (0.9, 0.01, "of itself"),
 }
 
 
-def browse_faces(dataset: Dataset, columns: int = 10, rows: int = 4) -> ipywidgets.VBox:
-    """Page through the faces of an expression and a split, in the data set's order."""
+def browse_faces(dataset: Dataset, size: int = 40) -> ipywidgets.VBox:
+    """Page through the faces of an expression and a split, `size` at a time, in the data set's order.
+
+    Their labels show on demand, and hide again with the next page.
+    """
     splits = [usage for usage in USAGES if usage in dataset.usage]
-    expression = ipywidgets.Dropdown(options=[ANY, *CLASSES], description="expression")
-    split = ipywidgets.Dropdown(options=[ANY, *splits], description="split")
-    page = ipywidgets.BoundedIntText(value=1, min=1, description="page")
-    caption, picture = ipywidgets.HTML(), _image()
-    size = columns * rows
+    expression = ipywidgets.Dropdown(options=[ANY, *CLASSES], description="expression", layout=_width(200))
+    split = ipywidgets.Dropdown(options=[ANY, *splits], description="split", layout=_width(200))
+    page = ipywidgets.BoundedIntText(value=1, min=1, description="page", layout=_width(180))
+    caption, faces = ipywidgets.HTML(), ipywidgets.HTML()
 
     def chosen() -> np.ndarray:
-        mask = np.ones(len(dataset), dtype=bool)
-        if expression.value != ANY:
-            mask &= dataset.labels == CLASSES.index(expression.value)
-        if split.value != ANY:
-            mask &= dataset.usage == split.value
-        return np.flatnonzero(mask)
+        label = (expression.value == ANY) | (np.array(CLASSES)[dataset.labels] == expression.value)
+        return np.flatnonzero(label & ((split.value == ANY) | (dataset.usage == split.value)))
 
     def draw(_=None) -> None:
         found = chosen()
         page.max = max(1, -(-len(found) // size))
-        shown = found[(page.value - 1) * size : page.value * size]
-        caption.value = (
-            f"{escape(dataset.name)}: {len(found):,} faces, page {page.value} of {page.max:,}"
-            if len(found)
-            else f"{escape(dataset.name)}: no such face"
-        )
-        picture.value = _png(_mosaic(dataset.images[shown], columns, rows), scale=2)
+        first = (page.value - 1) * size
+        shown = found[first : first + size]
+        count = f"{len(found):,} faces, page {page.value} of {page.max:,}" if len(found) else "no such face"
+        caption.value = f"{escape(dataset.name)}: {count}"
+        labels = [CLASSES[dataset.labels[row]] if reveal.value else "?" for row in shown]
+        tiles = [_face(dataset.images[row], label) for row, label in zip(shown, labels, strict=True)]
+        faces.value = f'<div style="display:flex;flex-wrap:wrap;gap:4px 8px">{"".join(tiles)}</div>'
 
     def restart(_) -> None:
         page.value = 1
@@ -67,47 +67,49 @@ def browse_faces(dataset: Dataset, columns: int = 10, rows: int = 4) -> ipywidge
     expression.observe(restart, "value")
     split.observe(restart, "value")
     page.observe(draw, "value")
+    reveal = _labels_button(draw, expression, split, page)
     draw()
-    return ipywidgets.VBox([ipywidgets.HBox([expression, split, page]), caption, picture])
+    return ipywidgets.VBox([_row(expression, split, page, reveal), caption, faces])
 
 
-def augmentation_knobs(dataset: Dataset, augment: Augment | None = None, image_size: int = 64) -> ipywidgets.VBox:
+def augmentation_knobs(dataset: Dataset) -> ipywidgets.VBox:
     """One face of each expression, as stored and in three random variants, with a slider for each strength.
 
     The draws stay the same while a strength changes, so that its effect shows; "draw" takes other ones.
     """
-    augment = augment or Augment()
-    first = [np.flatnonzero(dataset.labels == label)[:1] for label in range(len(CLASSES))]
-    images = torch.from_numpy(dataset.images[np.concatenate(first)])
-    originals = Augment(**dict.fromkeys(KNOBS, 0.0))(images, image_size, torch.Generator())
+    names = [name for label, name in enumerate(CLASSES) if (dataset.labels == label).any()]
+    images = torch.from_numpy(dataset.images[[np.argmax(dataset.labels == CLASSES.index(name)) for name in names]])
+    size = dataset.images.shape[-1]
+    originals = Augment(**dict.fromkeys(KNOBS, 0.0))(images, size, torch.Generator())
     sliders = {}
     for field in fields(Augment):
         top, step, unit = KNOBS[field.name]
         sliders[field.name] = ipywidgets.FloatSlider(
-            value=getattr(augment, field.name), max=top, step=step, description=field.name, tooltip=unit
-        )
-    seed = ipywidgets.BoundedIntText(value=0, min=0, max=9999, description="draw")
-    picture = _image()
+            value=field.default, max=top, step=step, description=f"{field.name}, {unit}",
+            style={"description_width": "140px"}, layout=_width(320),
+        )  # fmt: skip
+    wide = {"style": {"description_width": "140px"}, "layout": _width(240)}
+    seed = ipywidgets.BoundedIntText(value=0, max=9999, description="draw", **wide)
+    faces = ipywidgets.HTML()
 
     def draw(_=None) -> None:
         strengths = Augment(**{name: slider.value for name, slider in sliders.items()})
-        variants = strengths(images.repeat(3, 1, 1), image_size, torch.Generator().manual_seed(seed.value))
-        faces = (torch.cat([originals, variants])[:, 0] * 255).round().byte().numpy()
-        picture.value = _png(_mosaic(faces, len(images), 4), scale=96 / image_size)
+        variants = strengths(images.repeat(3, 1, 1), size, torch.Generator().manual_seed(seed.value))
+        grey = (torch.cat([originals, variants])[:, 0] * 255).round().byte().numpy()
+        grey = grey.reshape(4, len(names), size, size).swapaxes(0, 1)
+        faces.value = _table(grey, names, ["as stored", "variant 1", "variant 2", "variant 3"])
 
     for knob in (*sliders.values(), seed):
         knob.observe(draw, "value")
     draw()
-    caption = ipywidgets.HTML(f"{escape(dataset.name)}: first row as stored, below three random variants")
-    knobs = ipywidgets.VBox([*sliders.values(), seed])
-    return ipywidgets.VBox([caption, ipywidgets.HBox([knobs, picture])])
+    return ipywidgets.VBox([_row(*sliders.values(), seed), ipywidgets.HTML(escape(dataset.name)), faces])
 
 
 def step_through_mistakes(dataset: Dataset, predictions: pd.DataFrame) -> ipywidgets.VBox:
-    """The wrongly recognised faces, the most confident mistake first, each with its seven probabilities.
+    """The wrongly recognised faces, the most confident mistake first: guess, then reveal the seven probabilities.
 
-    `predictions`: columns file, label (class name) and the seven classes (probabilities), as in
-    predictions.csv. Raises DataError when they are not about `dataset`.
+    `predictions`: columns file, label (class name) and the seven classes (probabilities), as in predictions.csv. Raises
+    DataError when they are not about `dataset`.
     """
     mistakes = find_mistakes(predictions)
     rows = pd.Index(dataset.files).get_indexer(mistakes["file"])
@@ -119,21 +121,21 @@ def step_through_mistakes(dataset: Dataset, predictions: pd.DataFrame) -> ipywid
     if mistakes.empty:
         return ipywidgets.VBox([ipywidgets.HTML(f"{escape(dataset.name)}: no mistakes.")])
 
-    previous = ipywidgets.Button(description="previous", icon="arrow-left")
-    following = ipywidgets.Button(description="next", icon="arrow-right")
-    position = ipywidgets.IntSlider(value=1, min=1, max=len(mistakes), description="mistake")
-    caption, picture, bars = ipywidgets.HTML(), _image(), ipywidgets.HTML()
+    previous = ipywidgets.Button(description="previous", icon="arrow-left", layout=_width(110))
+    following = ipywidgets.Button(description="next", icon="arrow-right", layout=_width(110))
+    position = ipywidgets.IntSlider(value=1, min=1, max=len(mistakes), description="mistake", layout=_width(300))
+    caption, face, bars = ipywidgets.HTML(), ipywidgets.HTML(), ipywidgets.HTML()
 
     def draw(_=None) -> None:
         index = position.value - 1
         mistake = mistakes.iloc[index]
         previous.disabled, following.disabled = index == 0, index == len(mistakes) - 1
+        answer = f"labelled <b>{mistake['label']}</b>, recognised as <b>{mistake['predicted']}</b>"
         caption.value = (
-            f"{escape(dataset.name)}, {escape(mistake['file'])}: "
-            f"labelled <b>{mistake['label']}</b>, recognised as <b>{mistake['predicted']}</b>"
+            f"{escape(dataset.name)}, {escape(mistake['file'])}: {answer if reveal.value else 'your guess?'}"
         )
-        picture.value = _png(dataset.images[rows[index]], scale=4)
-        bars.value = _bars(mistake)
+        face.value = _face(dataset.images[rows[index]], mistake["label"] if reveal.value else "?", width=192)
+        bars.value = _bars(mistake) if reveal.value else ""
 
     def step(by: int) -> None:
         position.value += by  # the slider keeps it in range
@@ -141,9 +143,9 @@ def step_through_mistakes(dataset: Dataset, predictions: pd.DataFrame) -> ipywid
     previous.on_click(lambda _: step(-1))
     following.on_click(lambda _: step(1))
     position.observe(draw, "value")
+    reveal = _labels_button(draw, position)
     draw()
-    controls = ipywidgets.HBox([previous, following, position])
-    return ipywidgets.VBox([controls, caption, ipywidgets.HBox([picture, bars])])
+    return ipywidgets.VBox([_row(previous, following, position, reveal), caption, _row(face, bars)])
 
 
 def find_mistakes(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -156,13 +158,10 @@ def find_mistakes(predictions: pd.DataFrame) -> pd.DataFrame:
 
 def _bars(mistake: pd.Series) -> str:
     """Seven horizontal bars as HTML; the label and the answer are named as well as coloured."""
+    looks = {mistake["label"]: ("#46627f", " label"), mistake["predicted"]: ("#8c4a00", " recognised")}
     lines = []
     for name in CLASSES:
-        colour, mark = "#9a9a9a", ""
-        if name == mistake["label"]:
-            colour, mark = "#0072b2", " label"
-        if name == mistake["predicted"]:
-            colour, mark = "#d55e00", " recognised"
+        colour, mark = looks.get(name, ("#9a9a9a", ""))
         share = 100 * mistake[name]
         lines.append(
             f'<div style="display:flex;align-items:center;line-height:1.7">'
@@ -173,24 +172,46 @@ def _bars(mistake: pd.Series) -> str:
     return "".join(lines)
 
 
-def _mosaic(faces: np.ndarray, columns: int, rows: int) -> np.ndarray:
-    """uint8 (n, height, width) -> one picture of rows x columns faces with white seams and white gaps."""
-    _, height, width = faces.shape
-    tiles = np.full((rows * columns, height + 2, width + 2), 255, dtype=np.uint8)
-    tiles[: len(faces), 1:-1, 1:-1] = faces
-    tiles = tiles.reshape(rows, columns, height + 2, width + 2)
-    return tiles.swapaxes(1, 2).reshape(rows * (height + 2), columns * (width + 2))
+def _labels_button(draw: Callable, *steps: ipywidgets.Widget) -> ipywidgets.ToggleButton:
+    """A button that shows the labels or hides them, and goes back to hiding them when one of `steps` changes."""
+    button = ipywidgets.ToggleButton(description="labels", icon="eye", layout=_width(110))
+    button.observe(draw, "value")
+    for step in steps:
+        step.observe(lambda _: setattr(button, "value", False), "value")
+    return button
 
 
-def _png(picture: np.ndarray, scale: float) -> bytes:
-    """Grey uint8 (height, width) -> PNG, enlarged `scale` times."""
-    height, width = picture.shape
-    image = Image.fromarray(picture).resize((round(width * scale), round(height * scale)), Image.Resampling.BICUBIC)
+def _row(*children: ipywidgets.Widget) -> ipywidgets.Box:
+    """Widgets side by side, in as many lines as the page needs."""
+    return ipywidgets.Box(children, layout=ipywidgets.Layout(display="flex", flex_flow="row wrap", grid_gap="0 12px"))
+
+
+def _width(pixels: int) -> ipywidgets.Layout:
+    """As wide as this, or as the page if that is narrower; it does not shrink beside others."""
+    return ipywidgets.Layout(width=f"{pixels}px", max_width="100%", flex="0 0 auto")
+
+
+def _face(image: np.ndarray, name: str, width: int = 96) -> str:
+    """A face with its name below it, as HTML."""
+    text = f'<div style="text-align:center;line-height:1.4">{name}</div>'
+    return f'<div style="width:{width}px">{_picture(image, name)}{text}</div>'
+
+
+def _table(faces: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> str:
+    """uint8 (rows, columns, height, width) as an HTML table with named rows and columns."""
+    head = "".join(f'<th scope="col" style="font-weight:normal">{name}</th>' for name in columns)
+    body = ""
+    for row, name in zip(faces, rows, strict=True):
+        cells = (f"<td>{_picture(face, f'{column}, {name}')}</td>" for face, column in zip(row, columns, strict=True))
+        start = f'<th scope="row" style="font-weight:normal;text-align:right">{name}</th>'
+        body += f"<tr>{start}{''.join(cells)}</tr>"
+    looks = f"width:100%;max-width:{90 * (len(columns) + 1)}px;table-layout:fixed;line-height:1.2"
+    return f'<table style="{looks}"><tr><td></td>{head}</tr>{body}</table>'
+
+
+def _picture(image: np.ndarray, name: str) -> str:
+    """Grey uint8 (height, width) as an HTML image that fills its place."""
     buffer = io.BytesIO()
-    image.save(buffer, "PNG", compress_level=3)
-    return buffer.getvalue()
-
-
-def _image() -> ipywidgets.Image:
-    """An image widget that isn't stretched to its neighbours' height."""
-    return ipywidgets.Image(format="png", layout=ipywidgets.Layout(align_self="flex-start"))
+    Image.fromarray(image).save(buffer, "PNG", compress_level=3)
+    data = b64encode(buffer.getvalue()).decode()
+    return f'<img alt="{name}" src="data:image/png;base64,{data}" style="display:block;width:100%;height:auto">'

@@ -85,7 +85,7 @@ def _allocate(shape: tuple[int, ...], spill: Path) -> np.ndarray:
         features = np.lib.format.open_memmap(spill, mode="w+", dtype=np.float16, shape=shape)
         if hasattr(os, "posix_fallocate"):  # a sparse file on a disk that fills up would kill the process
             with spill.open("r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, size)
+                os.posix_fallocate(file.fileno(), 0, spill.stat().st_size)
     except OSError as error:
         spill.unlink(missing_ok=True)
         raise UserError(

@@ -50,7 +50,7 @@ def source_revision() -> str:
 
 def versions() -> dict[str, str]:
     """Of Python, of this package, and of those that compute."""
-    packages = {name: version(name) for name in ("torch", "torchvision", "numpy")}
+    packages = {"torch": torch.__version__, **{name: version(name) for name in ("torchvision", "numpy")}}
     return {"python": platform.python_version(), **packages, "fer_nb_utils": __version__}
 
 

@@ -156,8 +156,9 @@ def memory(data: str | None) -> None:
         settings = {"weights": "none", "trainable": trainable, "cached_views": views, "epochs": 1, "image_size": 64}
         with tempfile.TemporaryDirectory() as folder:
             code = (
-                "from fer_nb_utils import experiment, data, training\n"
-                f"config, dataset = training.TrainConfig(**{settings}), data.load({data!r})\n"
+                "from fer_nb_utils.data.dataset import load\n"
+                "from fer_nb_utils.training import config, experiment\n"
+                f"config, dataset = config.TrainConfig(**{settings}), load({data!r})\n"
                 f"run = experiment.run(config, dataset, {folder + '/run'!r}, 'cpu')\n"
                 "print(len(run.predictions), run.config['peak_memory_mb'])"
             )
@@ -187,7 +188,7 @@ def live(rounds: int) -> None:
 
 @main.command()
 @click.option("--frames", default=1000, show_default=True)
-@click.option("--picture", type=click.Path(path_type=Path), help="Also save a picture of the widget at work.")
+@click.option("--picture", type=click.Path(path_type=Path), help="Also save a framed picture of the widget at work.")
 def browser(frames: int, picture: Path | None) -> None:
     """Frames a second, latency and memory in a real browser with a fake camera; needs Chromium and Playwright."""
     sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -213,7 +214,8 @@ def browser(frames: int, picture: Path | None) -> None:
         seconds = time.perf_counter() - start
         latencies = lab.js("return window.latencies")
         if picture:
-            lab.page.locator(".jp-OutputArea-output:has(.fer-live)").first.screenshot(path=picture)
+            lab.js(FRAME)
+            lab.page.locator(".framed").screenshot(path=picture)
     median, p95 = np.percentile(latencies, [50, 95])
     print(f"{len(latencies) / seconds:.1f} frames/s; camera to overlay: median {median:.0f} ms, p95 {p95:.0f} ms")
     print("MiB of kernel and page:", ", ".join(f"{kernel >> 20} {page / 2**20:.1f}" for kernel, page in memory))
@@ -223,6 +225,23 @@ KEEP_LATENCIES = """
     window.latencies = [];
     const note = () => window.latencies.push(Number(live.dataset.latency));
     new MutationObserver(note).observe(live, { attributeFilter: ["data-frames"] });
+"""
+
+
+# Dark in a light frame, with a title: a picture of the widget, readable on a page of either kind, and not the widget.
+FRAME = """
+    await jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' });
+    const output = live.closest('.jp-OutputArea-output'), framed = output.parentElement;
+    framed.classList.add('framed');
+    output.style.cssText = 'padding: 12px 16px 16px; background: #1d1f23';
+    framed.style.cssText = 'display: block; width: fit-content; border: 3px solid #8a8f98';
+    const title = document.createElement('div');
+    title.textContent = 'Screenshot: the camera cell at work';
+    title.style.cssText = 'padding: 6px 16px; background: #8a8f98; color: #111; font: 600 14px system-ui, sans-serif';
+    framed.prepend(title);
+    framed.querySelector('.jp-OutputPrompt')?.remove();
+    const frames = Number(live.dataset.frames);
+    while (Number(live.dataset.frames) < frames + 5) await new Promise((go) => setTimeout(go, 50));
 """
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from fer_nb_utils.classes import CLASSES, USAGES
 from fer_nb_utils.data.audit import audit, audit_index, data_report, index, load_index
-from fer_nb_utils.data.dataset import PUBLISHED, Dataset, count_images, load
+from fer_nb_utils.data.dataset import PUBLISHED, Dataset, count_images
 
 TRAIN, PUBLIC, PRIVATE = USAGES
 DEFECTS = {  # of FER-2013, counted independently
@@ -43,7 +43,15 @@ def test_planted_defects_are_found(flawed):
     assert np.flatnonzero(found.twin_in_train).tolist() == [2, 4]
     assert np.flatnonzero(found.leak_free).tolist() == [5, 6, 8]
     assert np.flatnonzero(found.constant).tolist() == [9]
-    assert found.summary().tolist() == [3, 7, 2, 1, 2, 3, 1]
+    assert found.summary().to_dict() == dict(zip(DEFECTS, [3, 7, 2, 1, 2, 3, 1], strict=True))
+    assert found.summary().name == "count"
+
+
+@pytest.mark.parametrize(("level", "constant"), [(1.9, True), (2.1, False)])
+def test_an_image_is_constant_below_two_grey_levels(flawed, level, constant):
+    flawed.images[7] = np.random.default_rng(0).normal(100, level, (48, 48)).round()
+    assert flawed.images[7].std() == pytest.approx(level, abs=0.09)
+    assert audit(flawed).constant[7] == constant
 
 
 def test_clean_data_have_no_findings(flawed):
@@ -55,20 +63,22 @@ def test_index_describes_each_image(flawed):
     table = index(flawed)
     assert table.columns.tolist() == ["file", "usage", "label", "mean", "std", "group"]
     assert table["label"].tolist() == [CLASSES[label] for label in flawed.labels]
-    assert table["mean"].iloc[9] == pytest.approx(77 / 255, abs=5e-5)
+    assert table["mean"].iloc[9] == 0.302  # 77 / 255, four decimals
     assert table["std"].iloc[9] == 0
     assert table["std"].iloc[7] == pytest.approx(flawed.images[7].std() / 255, abs=5e-5)
 
 
-def test_report_of_the_sample_says_what_it_is():
-    report = data_report(load("sample"))
-    assert "synthetic sample, not FER-2013" in report
+def test_report_of_the_sample_says_what_it_is(sample):
+    report = data_report(sample)
+    assert report.startswith(f"synthetic sample: 1,750 images, {sample.fingerprint}\n\n")
+    assert report.endswith("\n\nThis is the synthetic sample, not FER-2013.")
     for word in (*CLASSES, *USAGES, "test images with a twin in train", "sha256:"):
         assert word in report
 
 
 def test_report_of_other_data_says_where_they_differ(flawed):
-    assert "not FER-2013 as published: the counts differ, most in happy Training (-7,213)" in data_report(flawed)
+    verdict = "This is not FER-2013 as published: the counts differ, most in happy Training (-7,213)."
+    assert data_report(flawed).endswith(f"\n\n{verdict}")
 
 
 def test_committed_index_holds_the_facts_of_fer2013():
@@ -80,7 +90,9 @@ def test_committed_index_holds_the_facts_of_fer2013():
 
 def test_fer2013_has_the_known_defects(fer2013):
     assert audit(fer2013).summary().to_dict() == DEFECTS
-    assert "This is FER-2013 as published" in data_report(fer2013)
+    report = data_report(fer2013)
+    assert report.endswith("\n\nThis is FER-2013 as published: the counts agree.")
+    assert "6,610" in report
 
 
 def test_committed_index_is_that_of_fer2013(fer2013):

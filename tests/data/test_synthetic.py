@@ -3,7 +3,6 @@
 import cv2
 import numpy as np
 import pytest
-from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -20,17 +19,12 @@ from fer_nb_utils.data.synthetic import (
 )
 
 
-@pytest.fixture(scope="module")
-def sample():
-    return make_sample()
-
-
 def people(count):
     return [random_identity(np.random.default_rng([1, i])) for i in range(count)]
 
 
 def test_sample_has_the_form_of_fer2013(sample):
-    images, labels, usage, files = sample
+    images, labels, usage, files = sample.images, sample.labels, sample.usage, sample.files
     assert images.shape == (1750, 48, 48) and images.dtype == np.uint8 and labels.dtype == np.int64
     assert [(usage == name).sum() for name in USAGES] == [1400, 175, 175]
     assert len(set(files)) == len(files) and all(f.startswith(u) for f, u in zip(files, usage, strict=True))
@@ -42,14 +36,14 @@ def test_sample_has_the_form_of_fer2013(sample):
 
 
 def test_same_seed_same_bytes_other_seed_other_faces():
-    first, again, other = (make_sample(seed, train=120, test=30) for seed in (5, 5, 6))
+    first, again, other = (make_sample(seed, train=120, test=24) for seed in (5, 5, 6))
     for a, b in zip(first, again, strict=True):
         np.testing.assert_array_equal(a, b)
     assert not (first[0] == other[0]).all(axis=(1, 2)).any()
 
 
 def test_twins_span_the_splits_and_one_conflicts(sample):
-    images, labels, usage, _ = sample
+    images, labels, usage = sample.images, sample.labels, sample.usage
     groups = {}
     for i, image in enumerate(images):
         groups.setdefault(image.tobytes(), []).append(i)
@@ -98,16 +92,16 @@ def test_haar_cascade_finds_the_faces():
     detector = cv2.CascadeClassifier(cv2.data.haarcascades + "haarcascade_frontalface_default.xml")
     found = [
         len(detector.detectMultiScale(draw_face(person, name, 1.0, 200, background=150), 1.1, 5, minSize=(60, 60)))
-        for person in people(20)
+        for person in people(8)
         for name in CLASSES
     ]
     assert np.mean(np.array(found) == 1) >= 0.9
 
 
 def test_a_simple_model_learns_something_but_not_everything(sample):
-    images, labels, usage, _ = sample
-    pixels, train = images.reshape(len(images), -1) / 255.0, usage == "Training"
-    model = make_pipeline(StandardScaler(), PCA(150, random_state=0), LogisticRegression(C=0.05, max_iter=500))
+    labels, train = sample.labels, sample.usage == "Training"
+    pixels = sample.images.reshape(-1, 12, 4, 12, 4).mean(axis=(2, 4)).reshape(len(labels), -1)
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01))
     accuracy = model.fit(pixels[train], labels[train]).score(pixels[~train], labels[~train])
     majority = np.bincount(labels[~train]).max() / (~train).sum()
-    assert majority + 0.15 < accuracy < 0.9
+    assert majority + 0.1 < accuracy < 0.9

@@ -1,14 +1,27 @@
+"""Every figure: what it draws is what it was given, and it can be read, in grey too."""
+
+from itertools import combinations
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from made_up_predictions import HALF, random_table
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.text import Text
 
 from fer_nb_utils.classes import CLASS_COLORS, CLASSES
 from fer_nb_utils.data.dataset import PUBLISHED, Dataset
 from fer_nb_utils.errors import UserError
-from fer_nb_utils.figures.data import augmented_faces, class_counts, face_grid, mean_faces, pixel_statistics
+from fer_nb_utils.figures.architecture import draw_architecture
+from fer_nb_utils.figures.data import (
+    augmented_faces,
+    class_counts,
+    face_grid,
+    mean_faces,
+    mistaken_faces,
+    pixel_statistics,
+)
 from fer_nb_utils.figures.results import (
     _wilson,
     accuracy_cost,
@@ -17,12 +30,15 @@ from fer_nb_utils.figures.results import (
     confusion_matrices,
     roc_curves,
 )
-from fer_nb_utils.figures.style import MODEL_STYLES, run_styles
+from fer_nb_utils.figures.style import CLASS_LINES, MODEL_STYLES, RUN_STYLES, SMALL, WIDTH, percent, run_styles
 from fer_nb_utils.figures.training import freezing_comparison, training_curves
+from fer_nb_utils.networks.resnets import build_model
 from fer_nb_utils.results import measures
 from fer_nb_utils.results.paper import PAPER_TABLE1, PAPER_TABLE2
 
 NOTE = "synthetic sample"
+NAMES = ["resnet18", "resnet34", "resnet50"]
+DEPTHS = ["resnet18 fc", "resnet18 layer4 cached", "resnet18 layer4", "resnet18 all"]
 
 
 @pytest.fixture(autouse=True)
@@ -46,12 +62,91 @@ def dataset(name=NOTE):
     return Dataset(images, labels, np.full(21, "Training"), np.arange(21).astype(str), name, "sha256:0", "x")
 
 
+def faces_index():
+    brightness = np.tile(np.arange(0.3, 0.8, 0.1), 7)
+    return pd.DataFrame({"label": np.repeat(CLASSES, 5), "mean": brightness, "std": brightness / 2})
+
+
+def mistakes():
+    count = 5
+    return pd.DataFrame({
+        "file": ["20", "3", "0", "1", "9"], "label": ["surprise", "disgust", *["angry"] * 2, "happy"],
+        "predicted": "disgust", "confidence": np.linspace(0.99, 0.5, count),
+    })  # fmt: skip
+
+
+def costs(names=NAMES):
+    count = len(names)
+    return pd.DataFrame({
+        "parameters": [11.2e6, 21.3e6, 23.5e6][:count], "multiply_adds": [1.8e9, 3.7e9, 4.1e9][:count],
+        "training_seconds": [60.0, 120.0, 600.0][:count], "latency_ms": [5.0, 8.0, 9.0][:count],
+        "accuracy": [0.6, 0.63, 0.65][:count], "low": [0.59, 0.61, 0.64][:count], "high": [0.61, 0.64, 0.66][:count],
+    }, index=names)  # fmt: skip
+
+
+def metrics(names):
+    return {name: measures.metrics(random_table(seed=seed), n=50) for seed, name in enumerate(names)}
+
+
+LONG = f"{NOTE}, " + ", ".join(f"{name}: trained: all, 20 epochs" for name in DEPTHS)
+FIGURES = {
+    "class_counts": lambda: class_counts(PUBLISHED, LONG),
+    "mean_faces": lambda: mean_faces(dataset(), NOTE),
+    "pixel_statistics": lambda: pixel_statistics(faces_index(), NOTE),
+    "face_grid": lambda: face_grid(dataset(), note=NOTE),
+    "augmented_faces": lambda: augmented_faces(np.ones((7, 8, 8)), np.ones((7, 6, 8, 8)), CLASSES, NOTE),
+    "mistaken_faces": lambda: mistaken_faces(dataset(), mistakes(), note=LONG),
+    "confusion_matrices": lambda: confusion_matrices(dict.fromkeys(NAMES, random_table()), LONG),
+    "confusion_matrix": lambda: confusion_matrices({DEPTHS[1]: random_table()}, LONG),
+    "roc_curves": lambda: roc_curves(dict.fromkeys(NAMES, random_table()), LONG),
+    "roc_curve": lambda: roc_curves({DEPTHS[1]: random_table()}, LONG),
+    "class_f1": lambda: class_f1(measures.table2({"a": random_table()}), LONG),
+    "accuracy_intervals": lambda: accuracy_intervals(metrics(DEPTHS), LONG),
+    "accuracy_cost": lambda: accuracy_cost(costs(), LONG),
+    "training_curves": lambda: training_curves(dict.fromkeys(DEPTHS, history([0.3, 0.6, 0.9])), LONG, DEPTHS[3:]),
+    "freezing_comparison": lambda: freezing_comparison(history([0.2, 0.41]), history([0.5, 0.93]), LONG),
+    "architecture": lambda: draw_architecture(build_model("resnet50", "none"), "resnet50", 224),
+}
+
+
+def drawn_texts(figure, monkeypatch):
+    """The texts that are really drawn, without ticks outside the limits, with their boxes in pixels."""
+    figure.canvas.draw()
+    found, draw = [], Text.draw
+
+    def record(self, renderer):
+        if self.get_visible() and self.get_text().strip():
+            found.append(self)
+        draw(self, renderer)
+
+    monkeypatch.setattr(Text, "draw", record)
+    figure.canvas.draw()
+    monkeypatch.undo()
+    return {text: text.get_window_extent() for text in found}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_figure_can_be_read(name, monkeypatch):
+    """No text is under 9 points, overlaps another or leaves the figure; a title for the alternative text is there."""
+    figure = FIGURES[name]()
+    assert figure.get_suptitle() and figure.get_figwidth() <= WIDTH == 10
+    boxes = drawn_texts(figure, monkeypatch)
+    assert len(boxes) > 5 and min(text.get_fontsize() for text in boxes) >= SMALL == 9
+    upright = [(text, box.padded(-0.5)) for text, box in boxes.items() if not text.get_rotation() % 90]
+    overlapping = [(one.get_text(), other.get_text()) for (one, box), (other, beside) in combinations(upright, 2)
+                   if box.overlaps(beside)]  # fmt: skip
+    assert not overlapping
+    outside = [text.get_text() for text, box in boxes.items()
+               if not (figure.bbox.contains(box.x0, box.y0) and figure.bbox.contains(box.x1, box.y1))]  # fmt: skip
+    assert not outside
+
+
 def texts(container):
     return [text.get_text() for text in container.texts]
 
 
 def lines(axis, style="-"):
-    return {line.get_label(): line.get_ydata() for line in axis.lines if line.get_linestyle() == style}
+    return [np.asarray(line.get_ydata()) for line in axis.lines if line.get_linestyle() == style]
 
 
 def test_note_and_title_are_drawn_and_the_style_does_not_leak():
@@ -61,12 +156,43 @@ def test_note_and_title_are_drawn_and_the_style_does_not_leak():
     assert dict(plt.rcParams) == before
 
 
-def test_colours_are_distinct_and_fixed():
-    assert len(set(CLASS_COLORS.values())) == 7
-    styles = run_styles(["resnet50", "resnet18", "resnet18 fc", "ResNet-34"])
-    assert styles["resnet18"] == MODEL_STYLES["resnet18"]
-    assert styles["ResNet-34"] == MODEL_STYLES["resnet34"]
-    assert len(set(styles.values())) == 4
+def lightness(color):
+    return 255 * np.dot(to_rgb(color), (0.299, 0.587, 0.114))
+
+
+def test_one_colour_has_one_meaning_and_survives_grey():
+    """Networks and runs differ in marker and lightness, classes in their line."""
+    runs = [*MODEL_STYLES.values(), *RUN_STYLES]
+    colors = [color.upper() for color, _ in runs] + list(CLASS_COLORS.values())
+    assert len(set(colors)) == len(colors) == 14
+    assert len({marker for _, marker in runs}) == 7
+    for group in (MODEL_STYLES.values(), RUN_STYLES):
+        greys = sorted(lightness(color) for color, _ in group)
+        assert np.diff(greys).min() > 25 and greys[-1] < 190
+    assert list(CLASS_LINES) == list(CLASSES) and len(set(map(str, CLASS_LINES.values()))) == 7
+
+
+def test_a_run_named_after_its_network_alone_has_the_networks_style():
+    styles = run_styles(["resnet50", "resnet18", "resnet18 fc", "ResNet-34", "resnet18 all"])
+    assert [styles[name] for name in ("resnet18", "ResNet-34", "resnet50")] == list(MODEL_STYLES.values())
+    assert [styles["resnet18 fc"], styles["resnet18 all"]] == list(RUN_STYLES[:2])
+
+
+@pytest.mark.parametrize(
+    ("limits", "labels"),
+    [((0, 1, 0.25), ["0%", "25%", "50%"]), ((0.4, 0.6, 0.025), ["40.0%", "42.5%", "45.0%"]),
+     ((0.64, 0.65, 0.0025), ["64.00%", "64.25%", "64.50%"])],
+)  # fmt: skip
+def test_ticks_say_where_they_are(limits, labels):
+    axis = plt.figure().add_subplot()
+    axis.set(ylim=limits[:2], yticks=np.arange(*limits))
+    percent(axis)
+    axis.figure.canvas.draw()
+    assert [tick.get_text() for tick in axis.get_yticklabels()][:3] == labels
+
+
+def test_a_dollar_in_the_name_of_the_data_is_no_formula():
+    class_counts(PUBLISHED, r"data of $\frac{").canvas.draw()
 
 
 def test_class_counts_draws_each_split():
@@ -84,9 +210,7 @@ def test_mean_faces_shows_means_and_differences():
 
 
 def test_pixel_statistics_is_by_class():
-    brightness = np.tile(np.arange(0.3, 0.8, 0.1), 7)
-    index = pd.DataFrame({"label": np.repeat(CLASSES, 5), "mean": brightness, "std": brightness / 2})
-    axes = pixel_statistics(index).axes
+    axes = pixel_statistics(faces_index()).axes
     assert [tick.get_text() for tick in axes[0].get_yticklabels()] == list(CLASSES)
     assert axes[0].lines[-1].get_xdata()[0] == pytest.approx(0.5)
 
@@ -102,67 +226,102 @@ def test_face_grid_shows_faces_but_none_of_fer2013():
 def test_augmented_faces_keep_one_grey_scale():
     originals = dataset().images[[0, 20]]
     draws = np.stack([originals, originals + 20], axis=1)
-    images = [axis.images[0] for axis in augmented_faces(originals, draws).axes]
+    figure = augmented_faces(originals, draws, ["angry", "surprise"])
+    images = [axis.images[0] for axis in figure.axes]
     assert [int(image.get_array()[0, 0]) for image in images] == [100, 100, 120, 160, 160, 180]
     assert {image.get_clim() for image in images} == {(100, 160)}
+    assert [axis.get_title() for axis in figure.axes[:3]] == ["original", "draw 1", "draw 2"]
+    assert [axis.get_ylabel() for axis in figure.axes[::3]] == ["angry", "surprise"]
+
+
+def test_mistaken_faces_are_named():
+    figure = mistaken_faces(dataset(), mistakes(), count=6)
+    assert [axis.images[0].get_array()[0, 0] for axis in figure.axes[:5]] == [160, 110, 100, 100, 130]
+    assert figure.axes[0].get_title(loc="left") == "label:\nsurprise"
+    assert figure.axes[0].get_xlabel() == "recognised:\ndisgust\n99%"
+    assert not figure.axes[5].images
+    with pytest.raises(UserError, match="may not be published"):
+        mistaken_faces(dataset("FER-2013"), mistakes())
 
 
 def test_training_curves_hold_the_histories():
     runs = {"resnet18": history([0.3, 0.6, 0.9]), "resnet50": history([0.4, 0.6, 0.8], seconds=200.0)}
-    loss, accuracy, clock = training_curves(runs, NOTE).axes
-    assert lines(loss)["resnet18"].tolist() == [2, 1, 2 / 3]
-    assert [line.get_ydata().tolist() for line in accuracy.lines if line.get_linestyle() == "--"] == [
-        [0.15, 0.3, 0.45], [0.2, 0.3, 0.4]]  # fmt: skip
+    figure = training_curves(runs, NOTE)
+    loss, accuracy, clock = figure.axes
+    assert [line.tolist() for line in lines(loss)] == [[2, 1, 2 / 3]] * 2
+    assert [line.tolist() for line in lines(loss, "--")] == [[2.5, 1.25, 2.5 / 3]] * 2
+    assert [line.tolist() for line in lines(accuracy)] == [[0.3, 0.6, 0.9], [0.4, 0.6, 0.8]]
+    assert [line.tolist() for line in lines(accuracy, "--")] == [[0.15, 0.3, 0.45], [0.2, 0.3, 0.4]]
     assert clock.lines[1].get_ydata() == pytest.approx([200 / 60, 400 / 60, 10])
+    assert clock.lines[1].get_xdata().tolist() == [1, 2, 3]
     assert clock.get_ylabel() == "minutes since the start"
     assert to_hex(clock.lines[1].get_color()).upper() == MODEL_STYLES["resnet50"][0]
-    plain = training_curves({"resnet18": runs["resnet18"]}, validation=False).axes
-    assert len(plain[0].lines) == 1 and plain[2].get_ylabel() == "seconds since the start"
+    assert {line.get_markerfacecolor() for line in accuracy.lines if line.get_linestyle() == "--"} == {"white"}
+    assert texts(figure.legends[0]) == ["resnet18", "resnet50", "training", "validation"]
+    assert training_curves({"resnet18": runs["resnet18"]}).axes[2].get_ylabel() == "seconds since the start"
+
+
+def test_a_loss_with_label_smoothing_is_not_drawn_beside_others():
+    runs = {"resnet18": history([0.3, 0.6]), "resnet18 all": history([0.4, 0.8])}
+    figure = training_curves(runs, NOTE, smoothed=["resnet18 all"])
+    loss, accuracy, _ = figure.axes
+    assert len(lines(loss)) == 1 and len(lines(loss, "--")) == len(lines(accuracy)) == 2
+    assert figure.get_supxlabel().startswith(f"{NOTE}. Without the training loss of resnet18 all")
 
 
 def test_freezing_comparison_draws_the_papers_values():
     axis = freezing_comparison(history([0.2, 0.4]), history([0.5, 0.9])).axes[0]
-    assert [line.get_ydata()[0] for line in axis.lines if line.get_linestyle() == ":"] == [0.416, 0.912]
-    assert "layer4 + fc\n90.0%" in texts(axis) and "paper, fc: 41.6% in training" in texts(axis)
+    assert [line[0] for line in lines(axis, ":")] == [0.416, 0.912]
+    assert [line.tolist() for line in lines(axis)] == [[0.2, 0.4], [0.5, 0.9]]
+    assert [line.tolist() for line in lines(axis, "--")] == [[0.1, 0.2], [0.25, 0.45]]
+    assert texts(axis) == ["fc: 40.0%", "paper, fc: 41.6%", "layer4 + fc: 90.0%", "paper, layer4 + fc: 91.2%"]
+    places = [text.xy[1] for text in axis.texts]
+    assert places[::2] == [0.4, 0.9] and np.diff(places)[::2] == pytest.approx(0.065)
 
 
 def test_confusion_matrices_write_share_and_count():
     figure = confusion_matrices({"resnet18": HALF, "resnet34": HALF})
     left = figure.axes[0]
-    assert left.get_title(loc="left") == "resnet18: accuracy 57.1% of 14"
+    assert left.get_title(loc="left") == "resnet18\naccuracy 57.1% of 14"
     cells = np.array(texts(left)).reshape(7, 7)
     assert cells[5, 3] == "50%\n1" and cells[3, 3] == "100%\n2" and cells[0, 1] == "0%\n0"
 
 
-def test_roc_curves_name_each_auc():
+def test_roc_curves_name_each_auc_and_differ_in_their_lines():
     predictions = random_table()
-    left, axis = roc_curves({"resnet18": HALF, "resnet34": predictions}).axes
+    left, axis, _, below = roc_curves({"resnet18": HALF, "resnet34": predictions}).axes
     assert [left.get_title(loc="left"), axis.get_title(loc="left")] == ["resnet18", "resnet34"]
     aucs = measures.per_class(predictions)["auc"]
-    labels = texts(axis.get_legend())
-    assert labels == [f"{name}  {aucs[name]:.3f}" for name in CLASSES] + [f"mean  {aucs.mean():.3f}"]
+    labels = texts(below.get_legend())
+    assert labels == [f"{name} {aucs[name]:.3f}" for name in CLASSES] + [f"mean {aucs.mean():.3f}"]
     assert len(axis.lines) == 9  # seven, their mean, the diagonal
+    curves = measures.roc(predictions)
+    for line, name in zip(axis.lines, [*CLASSES, "mean"], strict=False):
+        assert np.array_equal(line.get_xdata(), curves[name]["fpr"])
+        assert np.array_equal(line.get_ydata(), curves[name]["tpr"])
+    patterns = {str((line._unscaled_dash_pattern, line.get_linewidth())) for line in axis.lines[:8]}
+    assert len(patterns) == 8
 
 
 def test_class_f1_stands_beside_the_paper():
     table = measures.table2({"a": random_table()})
-    heights = [bar.get_height() for bar in class_f1(table).axes[0].patches]
-    assert heights == pytest.approx([*table["f1"], *PAPER_TABLE2["f1"]])
+    bars = class_f1(table).axes[0].patches
+    assert [bar.get_height() for bar in bars] == pytest.approx([*table["f1"], *PAPER_TABLE2["f1"]])
+    assert [bool(bar.get_hatch()) for bar in bars] == [False] * 7 + [True] * 7
 
 
 def test_accuracy_intervals_of_every_test_set_and_of_the_paper():
-    runs = {"resnet18": random_table(), "resnet50": random_table(seed=1)}
-    metrics = {name: measures.metrics(predictions, n=50) for name, predictions in runs.items()}
-    axis = accuracy_intervals(metrics, NOTE, selected_on_public_test=["resnet50"]).axes[0]
+    measured = metrics(["resnet18", "resnet50"])
+    axis = accuracy_intervals(measured, NOTE).axes[0]
     points = {line.get_ydata()[0]: line for line in axis.lines if line.get_marker() not in ("None", "")}
     values = [points[place].get_xdata()[0] for place in sorted(points)]
     sets = ("full", "PublicTest", "PrivateTest", "leak-free")
-    expected = [metrics[run][name]["accuracy"] for name in sets for run in runs]
+    expected = [measured[run][name]["accuracy"] for name in sets for run in measured]
     assert values == pytest.approx(expected + PAPER_TABLE1["accuracy"].tolist())
-    hollow = [points[place].get_markerfacecolor() == "white" for place in sorted(points)]
-    assert hollow == [False, True, False, True, False, False, False, True, False, False, False]
     low, high = next(line.get_xdata() for line in axis.lines if len(line.get_xdata()) == 2)
-    assert [low, high] == metrics["resnet18"]["full"]["intervals"]["accuracy"]
+    assert [low, high] == measured["resnet18"]["full"]["intervals"]["accuracy"]
+    assert [points[place].get_marker() for place in sorted(points)] == ["o", "^"] * 4 + ["o", "s", "^"]
+    assert len(axis.get_yticks()) == 5 and axis.get_ylim()[0] > max(points) and axis.get_ylim()[1] < min(points)
 
 
 def test_papers_interval_is_about_two_standard_errors():
@@ -172,12 +331,10 @@ def test_papers_interval_is_about_two_standard_errors():
 
 
 def test_accuracy_cost_places_and_sizes_each_run():
-    costs = pd.DataFrame({
-        "parameters": [11.2e6, 23.5e6], "multiply_adds": [1.8e9, 4.1e9], "training_seconds": [60.0, 600.0],
-        "latency_ms": [5.0, 9.0], "accuracy": [0.6, 0.65], "low": [0.59, 0.64], "high": [0.61, 0.66],
-    }, index=["resnet18", "resnet50"])  # fmt: skip
-    axes = accuracy_cost(costs).axes
+    axes = accuracy_cost(costs(NAMES[:2])).axes
     centres = [[dot.get_offsets()[0].tolist() for dot in axis.collections] for axis in axes]
-    assert centres == [[[1.8, 0.6], [4.1, 0.65]], [[1.0, 0.6], [10.0, 0.65]], [[5.0, 0.6], [9.0, 0.65]]]
+    assert centres == [[[1.8, 0.6], [3.7, 0.63]], [[1.0, 0.6], [2.0, 0.63]], [[5.0, 0.6], [8.0, 0.63]]]
     small, large = (dot.get_sizes()[0] for dot in axes[0].collections)
-    assert large / small == pytest.approx(23.5 / 11.2)
+    assert large / small == pytest.approx(21.3 / 11.2)
+    assert [line.get_ydata().tolist() for line in axes[0].lines[::2]] == [[0.59, 0.61], [0.61, 0.64]]
+    assert [line.get_marker() for line in axes[0].lines[1::2]] == ["o", "s"]

@@ -2,7 +2,6 @@
 
 import io
 import json
-from contextlib import ExitStack
 from importlib.util import find_spec
 
 import cv2
@@ -14,7 +13,6 @@ from PIL import Image
 
 from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.live.smoothing import overlap
-from fer_nb_utils.live.widget import FOLDER
 from fer_nb_utils.series.execute import NOTEBOOKS
 
 pytestmark = [
@@ -26,7 +24,6 @@ IMPORT = "import ipywidgets\nipywidgets.Widget.close_all()\nfrom fer_nb_utils.li
 CAMERA = "camera = LiveCamera()\ncamera"
 SLEEP = "import time\ntime.sleep(%d)"
 RUNNING = "live?.dataset.state == 'running' && Number(live.dataset.frames) >= 3 && live.dataset.faces == '1'"
-IN_USE = "devices.getUserMedia = () => Promise.reject(new DOMException('', 'NotReadableError'));"
 SOURCE_ENDS = """
 import threading, time
 deadline = time.monotonic() + 15
@@ -39,47 +36,47 @@ import time
 from fer_nb_utils.live import widget
 open_at_once, widget.open_source = widget.open_source, lambda source: time.sleep(5) or open_at_once(source)
 """
+TEXT_WIDTHS = """(select) => {
+    const context = document.createElement("canvas").getContext("2d");
+    context.font = getComputedStyle(select).font;
+    return [...select.options].map((option) => context.measureText(option.text).width);
+}"""
 RELEASED = "tracks.length && tracks.every((track) => track.readyState == 'ended')"
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory):
-    """What several tests share: servers of different settings and the browsers, made when they are first used."""
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("live")
+
+
+@pytest.fixture(scope="module")
+def playwright():
     from playwright.sync_api import sync_playwright
 
-    folder = tmp_path_factory.mktemp("live")
+    with sync_playwright() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def browser(playwright, folder):
     camera = write_fake_camera(folder / "camera.mjpeg", [astronaut_frame()[0]])
-    with ExitStack() as stack:
+    with launch(playwright, camera) as started:
+        yield started
 
-        class Parts:
-            playwright = stack.enter_context(sync_playwright())
-            servers, browsers = {}, {}
 
-            def server(self, *options):
-                if options not in self.servers:
-                    started = jupyterlab(folder / f"server-{len(self.servers)}", *options)
-                    self.servers[options] = stack.enter_context(started)
-                return self.servers[options]
-
-            def browser(self, with_camera=True, **options):
-                key = (with_camera, *options.items())
-                if key not in self.browsers:
-                    browser = launch(self.playwright, camera if with_camera else None, **options)
-                    stack.callback(browser.close)
-                    self.browsers[key] = browser
-                return self.browsers[key]
-
-        yield Parts()
+@pytest.fixture(scope="module")
+def server(folder):
+    with jupyterlab(folder) as started:
+        yield started
 
 
 @pytest.fixture
-def notebook(parts, tmp_path):
+def notebook(browser, server, tmp_path):
     """with notebook(cells) as lab: by default a live camera; when the block fails, a picture is in tmp_path."""
 
-    def notebook(*cells, subshells=True, script="", alias=None, permitted=True, **browser):
+    def notebook(*cells, subshells=True):
         cells = [IMPORT, *(cells or [CAMERA])]
-        options = {"pictures": tmp_path, "script": script, "alias": alias}
-        return opened(parts.browser(alias=alias, **browser), parts.server(subshells, permitted), cells, **options)
+        return opened(browser, server, cells, pictures=tmp_path, subshells=subshells)
 
     return notebook
 
@@ -148,9 +145,10 @@ def test_a_face_is_framed_labelled_and_measured_and_stop_releases_the_camera(not
         assert lab.tracks() == ["ended", "live"]
 
 
-def test_notebook_06_runs_and_labels_a_face(notebook):
-    cells = jupytext.read(NOTEBOOKS / "06_live_webcam.py").cells
-    with notebook(*(cell.source for cell in cells if cell.cell_type == "code")) as lab:
+def test_the_camera_of_notebook_06_labels_a_face(notebook):
+    code = [cell.source for cell in jupytext.read(NOTEBOOKS / "06_live_webcam.py").cells if cell.cell_type == "code"]
+    (camera,) = (number for number, source in enumerate(code) if "LiveCamera(" in source)
+    with notebook(*code[: camera + 1]) as lab:
         lab.run_all()
         lab.start()
         lab.wait(RUNNING)
@@ -210,27 +208,8 @@ def test_a_camera_of_the_kernel_may_take_long_to_open(notebook):
         lab.run(3)  # the kernel is shared
 
 
-@pytest.mark.parametrize(
-    ("code", "message", "options"),
-    [
-        ("denied", "was not allowed", {"deny": True}),
-        ("no-camera", "There is no camera on this computer", {"with_camera": False}),
-        ("insecure", "secure pages only", {"alias": "lab.test"}),
-        ("in-use", "in use by another program", {"script": IN_USE}),
-        ("embedded", "in a tab of its own", {"permitted": False}),
-    ],
-)
-def test_a_camera_that_cannot_be_had_is_explained(code, message, options, notebook):
-    with notebook(**options) as lab:
-        lab.run_all()
-        lab.start()
-        lab.wait("live.dataset.state == 'error'")
-        assert lab.data()["error"] == code and message in lab.text()
-        assert lab.tracks() == []
-
-
 def test_the_demo_clip_needs_no_camera(notebook):
-    with notebook(with_camera=False) as lab:
+    with notebook() as lab:
         lab.run_all()
         lab.choose("source", "demo clip")
         lab.start()
@@ -264,14 +243,12 @@ def test_two_pictures_do_not_disturb_each_other(second, notebook):
         (lambda lab: lab.run(1), "idle "),  # a new widget in place of the old
         (lambda lab: lab.delete(1), None),
         (lambda lab: lab.close_view(), None),
-        (lambda lab: lab.restart_kernel(), "error kernel-gone"),  # last: the next would import torch anew
     ],
     ids=[
         "camera.stop()",
         "the cell is run again",
         "the cell is deleted",
         "the tab is closed",
-        "the kernel is restarted",
     ],
 )
 def test_the_camera_is_released_when(happens, state, notebook):
@@ -282,31 +259,12 @@ def test_the_camera_is_released_when(happens, state, notebook):
         lab.wait(f"(live && `${{live.dataset.state}} ${{live.dataset.error}}`) == {json.dumps(state)}")
 
 
-def test_start_after_a_restart_asks_for_no_camera(notebook):
-    with notebook() as lab:
-        lab.run_all()
-        lab.wait("live?.dataset.state == 'idle'")
-        lab.restart_kernel()
-        lab.start()
-        lab.wait("live.dataset.error == 'kernel-gone'")
-        assert "Run the cell again" in lab.text() and lab.tracks() == []
-
-
 def test_a_source_of_the_kernel_ends_when_the_tab_is_closed(notebook):
     with notebook("camera = LiveCamera(source='demo', give_up_seconds=2)\ncamera") as lab:
         started(lab)
         lab.close_view()
     with notebook(SOURCE_ENDS) as lab:
         lab.run(1)
-
-
-def test_vscode_is_told_what_to_choose(notebook):
-    code = FOLDER.joinpath("widget.js").read_text(encoding="utf-8")
-    with notebook() as lab:
-        module = "import('data:text/javascript,' + encodeURIComponent(code))"
-        place = "{ protocol: 'vscode-webview:', permitted: false, secure: true, devices: true }"
-        said = lab.page.evaluate(f"async (code) => (await {module}).explain({place}, new Error())", code)
-    assert said[0] == "vscode" and "kernel's camera or a file" in said[1]
 
 
 @pytest.mark.parametrize("above", [0, 300], ids=["landscape", "portrait"])
@@ -325,3 +283,28 @@ def test_the_last_picture_of_a_source_stays_with_its_faces(above, notebook, tmp_
         face = np.multiply([x, y + above, width, height], shown_width / 640)
         assert overlap([around], [face])[0, 0] > 0.5  # neither mirrored nor out of shape
         assert lab.js("return live.querySelector('.picture').clientHeight") <= 520  # seen without scrolling
+
+
+def test_every_control_says_what_it_is_for_and_is_wide_enough_for_its_texts(notebook):
+    with notebook() as lab:
+        lab.run_all()
+        lab.wait("live?.dataset.state == 'idle'")
+        titled = ".widget-dropdown .widget-label [title], .widget-slider .widget-label[title]"
+        titles = lab.js(f"return [...panel.node.querySelectorAll('{titled}')].map((each) => each.title)")
+        assert len(titles) == 5 and all(len(title) > 10 for title in titles)
+        assert lab.js("return panel.node.querySelectorAll('[title=null]').length") == 0
+        for name in ("source", "network", "cascade"):
+            select = lab.page.get_by_label(name, exact=True)
+            lengths = select.evaluate(TEXT_WIDTHS)
+            assert max(lengths) < select.evaluate("(select) => select.clientWidth") - 30  # for the arrow
+
+
+def test_a_restart_of_the_kernel_releases_the_camera_and_says_what_to_run(notebook):
+    """Last: the kernel would import torch anew."""
+    with notebook() as lab:
+        started(lab)
+        lab.restart_kernel()
+        lab.wait(f"{RELEASED} && live.dataset.error == 'kernel-gone'")
+        lab.start()
+        lab.wait("live.dataset.error == 'kernel-gone'")
+        assert "Run all cells above, then this one" in lab.text() and lab.tracks() == ["ended"]

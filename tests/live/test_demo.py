@@ -31,11 +31,10 @@ def test_a_photograph_then_seven_expressions_in_order(clip):
 
 @pytest.mark.parametrize("number", range(len(CLASSES)))
 def test_an_expression_grows_from_neutral_and_goes_back(monkeypatch, number):
-    drawings = []
-    draw = demo._drawing
-    monkeypatch.setattr(demo, "_drawing", lambda *drawing: drawings.append(drawing) or draw(*drawing))
+    drawings, blank = [], np.zeros((demo.DRAWING, demo.DRAWING), np.uint8)
+    monkeypatch.setattr(demo, "_drawing", lambda *drawing: drawings.append(drawing) or blank)
     begin = demo.PHOTOGRAPH_SECONDS + number * demo.EXPRESSION_SECONDS
-    for part in (np.arange(30) + 0.5) / 30:
+    for part in (np.arange(24) + 0.5) / 24:
         assert demo._drawing_frame(begin + part * demo.EXPRESSION_SECONDS).expression == CLASSES[number]
     steps = [step for _, step in drawings]
     assert steps[0] == steps[-1] == 0 and max(steps) == (demo.STEPS if CLASSES[number] != "neutral" else 0)
@@ -43,18 +42,13 @@ def test_an_expression_grows_from_neutral_and_goes_back(monkeypatch, number):
     assert all(expression == (CLASSES[number] if step else "neutral") for expression, step in drawings)
 
 
-def test_two_generations_are_equal(clip):
+def test_another_generation_at_another_rate_shows_the_same_at_the_same_time(clip):
     demo._drawing.cache_clear()
-    for frame, again in zip(clip, demo_clip(), strict=True):
-        np.testing.assert_array_equal(frame.image, again.image)
-        assert (frame.box, frame.content, frame.expression) == (again.box, again.content, again.expression)
-
-
-def test_another_rate_shows_the_same_at_the_same_time(clip):
-    slow = list(demo_clip(5))
-    assert len(slow) == round(SECONDS * 5)
-    for frame, same in zip(slow, clip[::3], strict=True):
+    slow = list(demo_clip(3))
+    assert len(slow) == round(SECONDS * 3)
+    for frame, same in zip(slow, clip[::5], strict=False):
         np.testing.assert_array_equal(frame.image, same.image)
+        assert (frame.box, frame.content, frame.expression) == (same.box, same.content, same.expression)
 
 
 def test_frames_are_made_when_they_are_asked_for(monkeypatch):
@@ -80,10 +74,10 @@ def test_the_picture_has_no_empty_border(clip):
         assert all(edge.any(axis=-1).mean() > 0.9 for edge in (frame.image[0], frame.image[:, 0], frame.image[:, -1]))
 
 
-@pytest.mark.parametrize("cascade", [DEFAULT, "haarcascade_frontalface_alt2.xml"])
-def test_the_detector_finds_the_face_and_nothing_else_in_every_frame(clip, cascade):
+@pytest.mark.parametrize(("cascade", "step"), [(DEFAULT, 1), ("haarcascade_frontalface_alt2.xml", 4)])
+def test_the_detector_finds_the_face_and_nothing_else_in_every_frame(clip, cascade, step):
     detector = FaceDetector(cascade)
-    for frame in clip:
+    for frame in clip[::step]:
         boxes = detector(frame.image)
         assert len(boxes) == 1, frame.seconds
         assert overlap(boxes, [frame.box])[0, 0] >= 0.5, frame.seconds

@@ -1,6 +1,7 @@
 """Faces are found where they are, whatever the frame's size, and cut out exactly."""
 
 from itertools import islice
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from fer_nb_utils.errors import UserError
 from fer_nb_utils.live.demo import demo_clip
-from fer_nb_utils.live.detector import DEFAULT, FaceDetector, cascades, face_crop, square
+from fer_nb_utils.live.detector import DEFAULT, FaceDetector, face_crop, square
 from fer_nb_utils.live.smoothing import overlap
 
 
@@ -23,8 +24,8 @@ def frame():
 
 
 def test_opencv_brings_the_papers_cascade_and_others():
-    names = cascades()
-    assert DEFAULT in names and "haarcascade_eye.xml" in names and names == sorted(names)
+    names = [path.name for path in Path(cv2.data.haarcascades).glob("*.xml")]
+    assert DEFAULT in names and "haarcascade_eye.xml" in names
     assert all(FaceDetector(name)(np.zeros((48, 64), np.uint8)).shape == (0, 4) for name in names)
 
 
@@ -106,6 +107,13 @@ def test_crop_takes_the_margin_on_each_side():
             np.testing.assert_array_equal(np.take(cut, 0, axis=1 - axis), np.arange(left, right))
     crop = face_crop(ramp, (40, 40, 96, 96), margin=0)
     np.testing.assert_allclose(crop[0], 40.5 + 2 * np.arange(48), atol=0.51)  # means of two columns
+
+
+def test_crop_takes_a_hundredth_of_the_box_on_each_side():
+    """As FER-2013 does; 98 columns become 48."""
+    ramp = np.tile(np.arange(200, dtype=np.uint8), (200, 1))
+    width = 98 / 48
+    np.testing.assert_allclose(face_crop(ramp, (40, 40, 96, 96))[0], 38.5 + width * (np.arange(48) + 0.5), atol=0.51)
 
 
 def test_a_box_that_is_no_square_keeps_its_middle():

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
 import cv2
@@ -42,7 +43,7 @@ def watch_inputs(pipeline):
 
 def test_every_face_of_the_demo_clip_is_found_and_keeps_its_number_and_label(pipeline):
     numbers, labels = {}, {}
-    for frame in demo_clip():
+    for frame in demo_clip(5):
         faces = pipeline(frame.image, frame.seconds).faces
         assert len(faces) == 1, frame.seconds
         assert overlap([faces[0].box], [frame.box])[0, 0] >= 0.5, frame.seconds
@@ -134,13 +135,24 @@ def test_a_face_at_the_edge_is_cropped_with_a_replicated_border(pipeline, frame)
     assert len(pipeline(cut, 0.0).faces) == 1
 
 
-def test_the_callers_model_and_threads_stay_as_they_were(network, frame):
+def in_a_new_thread(function):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()
+
+
+@pytest.mark.parametrize("call", [lambda function: function(), in_a_new_thread], ids=["this thread", "a new thread"])
+def test_the_callers_model_and_the_processs_threads_stay_as_they_were(network, frame, call):
+    """A frame itself takes one thread."""
+    seen = []
     network.model.train()
-    threads = torch.get_num_threads()
+    pipeline = Pipeline(network.model, network.transform)
+    ask = torch.get_num_threads
+    pipeline.model.register_forward_pre_hook(lambda *_: seen.extend([ask(), in_a_new_thread(ask)]))
+    threads = ask()
     torch.set_num_threads(2)
     try:
-        Pipeline(network.model, network.transform)(frame, 0.0)
-        assert network.model.training and torch.get_num_threads() == 2
+        call(lambda: seen.append((len(pipeline(frame, 0.0).faces), ask())))
+        assert seen == [1, 2, (1, 2)] and network.model.training and ask() == 2
     finally:
         torch.set_num_threads(threads)
         network.model.eval()

@@ -38,6 +38,8 @@ def test_probabilities_follow_the_largest_face(table):
     colors = [to_hex(bar.get_facecolor()).upper() for bar in ribbon.patches]
     assert colors == [CLASS_COLORS["happy"]] * 20 + [CLASS_COLORS["sad"]] * 15
     assert {"smile", "frown"} <= {text.get_text() for text in axis.texts}
+    named = {text.get_text(): text.xy[1] for text in axis.texts if text.get_text() in CLASSES}
+    assert named == {"happy": 0.7}  # at its peak; no other line is high enough
 
 
 def test_probabilities_of_a_session_without_faces_are_an_empty_figure(table):
@@ -50,6 +52,7 @@ def test_stage_bars_show_the_medians(table):
     names = [label.get_text() for label in axis.get_yticklabels()]
     assert names == [*TIMES, "total"]
     assert [bar.get_width() for bar in axis.patches] == [1, 2, 3, 4, 5, 6, 2 + 3 + 4 + 5 + 6]
+    assert [text.get_text() for text in axis.texts] == [f"{time:.1f}, {time:.1f}" for time in (1, 2, 3, 4, 5, 6, 20)]
 
 
 def test_snapshots_of_all_expressions_with_the_missing_ones_empty():

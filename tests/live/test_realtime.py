@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from itertools import count, islice
 
 import cv2
@@ -20,12 +21,12 @@ from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.errors import UserError
 from fer_nb_utils.live import realtime
 from fer_nb_utils.live.demo import demo_clip
-from fer_nb_utils.live.overlay import annotate
+from fer_nb_utils.live.overlay import BGR, annotate
 from fer_nb_utils.live.pipeline import Face
 from fer_nb_utils.live.realtime import BOX, COLUMNS, TIMES, realtime_prediction, stage_times, summary
 from fer_nb_utils.live.snapshots import Snapshots
 from fer_nb_utils.live.sources import Frame, Source
-from fer_nb_utils.live.video import video_writer
+from fer_nb_utils.live.video import VideoError, video_writer
 from fer_nb_utils.networks.transforms import Preprocess
 
 EMPTY = np.full((480, 640, 3), 128, np.uint8)
@@ -76,6 +77,13 @@ def play(monkeypatch):
         return realtime_prediction(MODEL, TRANSFORM, **options)
 
     return play
+
+
+def face(label, confidence, box=(100, 100, 50, 50), probable=None):
+    """With a label that leads, or, where another expression is `probable`, one that is held."""
+    probabilities = np.full(7, (1 - confidence) / 6)
+    probabilities[CLASSES.index(probable or label)] = confidence
+    return Face(1, box, probabilities, label, confidence)
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +161,47 @@ def test_smoothing_and_display_duration_are_those_asked_for(play, photo):
     np.testing.assert_allclose(smooth[1], plain[0] + (1 - np.exp(-1)) * (plain[1] - plain[0]))
 
 
+# Boxes and labels
+
+
+@pytest.mark.parametrize("shape", [(480, 640), (480, 640, 1), (480, 640, 3), (480, 640, 4)])
+def test_a_face_is_boxed_and_labelled_in_its_own_colour(shape):
+    picture = np.zeros(shape, np.uint8)
+    drawn = annotate(picture, [face("happy", 0.8, (200, 150, 120, 100))])
+    rows, columns = np.nonzero((drawn == BGR["happy"]).all(axis=-1))
+    assert drawn.shape == (480, 640, 3) and not picture.any()
+    beside = columns[rows > 200]  # lines are two or three pixels wide
+    assert (beside.min(), beside.max(), rows.max()) == (199, 321, 251)
+    assert 115 < rows.min() < 130 and not drawn[160:240, 210:310].any()  # the label is above, and the face is seen
+
+
+@pytest.mark.parametrize("corner", [(0, 0), (580, 420)])
+def test_a_label_at_the_edge_stays_whole(corner):
+    plain = np.zeros((480, 640, 3), np.uint8)
+    boxed = [annotate(plain, [face("happy", 0.8, (*place, 60, 60))]) for place in ((200, 200), corner)]
+    inside, outside = ((drawn == BGR["happy"]).all(axis=-1).sum() for drawn in boxed)
+    assert outside > 0.9 * inside
+
+
+def test_the_percentage_is_the_confidence_whatever_leads():
+    plain = np.zeros((480, 640, 3), np.uint8)
+    leads, held, other = (
+        annotate(plain, [face("happy", *rest)]) for rest in ((0.8,), (0.8, (100, 100, 50, 50), "sad"), (0.7,))
+    )
+    assert np.array_equal(leads, held) and not np.array_equal(leads, other)
+
+
+@pytest.mark.parametrize(("size", "drawn"), [((48, 48), (640, 640)), ((240, 320), (480, 640)), ((1200, 900), None)])
+def test_a_small_picture_is_enlarged_so_that_its_label_can_be_read(size, drawn):
+    height, width = size
+    picture = annotate(np.zeros((*size, 3), np.uint8), [face("sad", 0.5, (width // 4, height // 2, 12, 12))])
+    assert picture.shape[:2] == (drawn or size)
+    rows, columns = np.nonzero((picture == BGR["sad"]).all(axis=-1))
+    scale = len(picture) / height
+    assert columns.min() == pytest.approx(width // 4 * scale, abs=4)
+    assert rows.max() == pytest.approx((height // 2 + 12) * scale, abs=4)
+
+
 # Video
 
 
@@ -165,7 +214,7 @@ def test_the_video_shows_every_frame_with_its_boxes(name, tmp_path):
     for number, (shown, taken) in enumerate(zip(frames, demo_clip(15), strict=False)):
         assert shown.shape == (480, 640, 3)
         rows = table[table["frame"] == number].to_dict("records")
-        faces = [Face(1, [row[n] for n in BOX], np.array([row[n] for n in CLASSES]), row["label"]) for row in rows]
+        faces = [face(row["label"], row[row["label"]], [row[name] for name in BOX]) for row in rows]
         error, without = (np.abs(shown.astype(int) - other) for other in (annotate(taken.image, faces), taken.image))
         assert np.percentile(error, 99.5) < 60 < 100 < np.percentile(without, 99.5)
 
@@ -173,6 +222,7 @@ def test_the_video_shows_every_frame_with_its_boxes(name, tmp_path):
 def test_ctrl_c_keeps_the_table_and_the_video(play, photo, tmp_path):
     table = play(photo, EMPTY, photo, KeyboardInterrupt, photo, video=tmp_path / "video.mp4")
     assert table.attrs["frames"] == 3 and len(read_video(tmp_path / "video.mp4")[0]) == 3
+    assert table.attrs["video"] == str(tmp_path / "video.mp4")
 
 
 def test_a_failure_half_way_leaves_no_file(play, photo, tmp_path):
@@ -219,8 +269,20 @@ def test_a_video_that_the_disk_has_no_room_for_leaves_the_former_one(name, tmp_p
         "        write(np.roll(noise, number, axis=0), number / 10)\n"
     )
     done = subprocess.run([sys.executable, "-c", limited, name], capture_output=True, text=True, cwd=tmp_path)
-    assert f"UserError: The video {name} could not be written whole; is the disk full?" in done.stderr
+    assert f"VideoError: The video {name} could not be written whole; is the disk full?" in done.stderr
     assert (tmp_path / name).read_text() == "former" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_video_that_is_not_whole_leaves_the_table(play, photo, tmp_path, monkeypatch):
+    @contextmanager
+    def full(path, rate):
+        yield lambda image, seconds: None
+        raise VideoError("The video could not be written whole.")
+
+    monkeypatch.setattr(realtime, "video_writer", full)
+    table = play(photo, EMPTY, video=tmp_path / "video.mp4")
+    assert len(table) == 2 and table.attrs["problems"] == ["The video could not be written whole."]
+    assert table.attrs["video"] is None
 
 
 def test_frames_of_another_size_are_fitted(tmp_path):
@@ -292,12 +354,6 @@ def test_the_summary_says_what_it_came_to(table):
 # Snapshots
 
 
-def face(label, probability, box=(100, 100, 50, 50)):
-    probabilities = np.full(7, (1 - probability) / 6)
-    probabilities[CLASSES.index(label)] = probability
-    return Face(1, box, probabilities, label)
-
-
 def test_the_most_confident_snapshot_of_each_label_is_kept():
     snapshots = Snapshots()
     for seconds, (level, *faces) in enumerate(
@@ -306,6 +362,7 @@ def test_the_most_confident_snapshot_of_each_label_is_kept():
             (20, face("happy", 0.9), face("sad", 0.4)),
             (30, face("happy", 0.8), face("sad", 0.6)),
             (40, face("sad", 0.6)),
+            (50, face("happy", 0.95, probable="sad"), face("fear", 0.9, probable="sad")),  # held: it shows another
         ]
     ):
         snapshots.add(np.full((240, 320, 3), level, np.uint8), faces, float(seconds))
@@ -348,7 +405,6 @@ def test_no_display_is_one_sentence(play, photo, monkeypatch, tmp_path):
 
 def test_a_python_without_tkinter_is_one_sentence(play, photo, monkeypatch):
     monkeypatch.setitem(sys.modules, "tkinter", None)
-    monkeypatch.delitem(sys.modules, "fer_nb_utils.live.window", raising=False)
     with pytest.raises(UserError, match=r"^This Python came without tkinter, [^.]*\.$"):
         play(photo, window=True)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fer_nb_utils.classes import CLASSES
-from fer_nb_utils.live.smoothing import FORGET, Smoother, overlap
+from fer_nb_utils.live.smoothing import Smoother, overlap
 
 HAPPY, SAD = np.eye(7)[CLASSES.index("happy")], np.eye(7)[CLASSES.index("sad")]
 LEFT, RIGHT = (100, 100, 80, 80), (300, 100, 80, 80)
@@ -48,6 +48,15 @@ def test_without_a_time_constant_each_frame_stands_for_itself():
     np.testing.assert_array_equal(smoother.update(0.01, boxes(LEFT), HAPPY[None])[0].probabilities, HAPPY)
 
 
+def test_by_default_a_change_takes_three_tenths_and_a_label_stays_half_a_second():
+    smoother, shown = Smoother(), []
+    for k in range(7):
+        (track,) = smoother.update(k / 10, boxes(LEFT), (SAD if k else HAPPY)[None])
+        shown.append((track.label, track.probabilities[CLASSES.index("sad")]))
+    assert [label for label, _ in shown] == ["happy"] * 5 + ["sad"] * 2
+    assert shown[3][1] == pytest.approx(1 - np.exp(-1))
+
+
 def test_a_label_does_not_flicker():
     """Two expressions in turn, not smoothed: each is shown for the display duration at least."""
     shown = labels(Smoother(0, display_duration=0.5), 20, [HAPPY, SAD] * 50)
@@ -60,6 +69,17 @@ def test_a_label_does_not_stick():
     assert shown == ["happy"] * 10 + ["sad"] * 24
     shown = labels(Smoother(0, display_duration=0.5), 20, [HAPPY] * 30 + [SAD] * 3)
     assert shown == ["happy"] * 30 + ["sad"] * 3  # it has been there long enough
+
+
+def test_a_held_label_keeps_the_confidence_of_its_last_lead():
+    """Its probability has fallen to a tenth, which would contradict it."""
+    smoother = Smoother(0, display_duration=0.5)
+    looks = [(0, 0.6, HAPPY), (0.1, 0.8, HAPPY), (0.2, 0.9, SAD), (0.4, 0.9, SAD), (0.5, 0.7, SAD), (0.6, 0.9, HAPPY)]
+    shown = []
+    for seconds, share, look in looks:
+        (track,) = smoother.update(seconds, boxes(LEFT), (share * look + (1 - share) * (HAPPY + SAD - look))[None])
+        shown.append((track.label, track.confidence))
+    assert shown == [*[("happy", 0.6), ("happy", 0.8)], *[("happy", 0.8)] * 2, *[("sad", 0.7)] * 2]
 
 
 def test_a_short_look_away_is_smoothed_out():
@@ -99,7 +119,7 @@ def test_a_face_keeps_its_number_however_well_strangers_would_fit_together():
     assert numbers(smoother, 0.1, *after) == [1, 3]
 
 
-@pytest.mark.parametrize(("away", "number"), [(0.9 * FORGET, 1), (1.1 * FORGET, 3)])
+@pytest.mark.parametrize(("away", "number"), [(0.9, 1), (1.0, 1), (1.1, 3)])
 def test_a_face_that_comes_back_soon_is_the_same(away, number):
     smoother = Smoother()
     numbers(smoother, 0, LEFT, RIGHT)

@@ -261,6 +261,11 @@ def test_nothing_there(name, tmp_path):
     assert text == f"There is no {tmp_path / name}; give a camera, a video, a folder of images or 'demo'."
 
 
+@pytest.mark.parametrize("source", ["", " "])
+def test_a_source_without_a_name_is_not_the_current_folder(source):
+    assert sentence(source) == "The source has no name; give a camera, a video, a folder of images or 'demo'."
+
+
 @pytest.mark.parametrize(("name", "method"), [("", "iterdir"), ("film.mp4", "open"), ("face.png", "open")])
 def test_what_may_not_be_read_is_one_sentence(name, method, tmp_path, monkeypatch):
     def refuse(*_):

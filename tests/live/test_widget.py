@@ -16,8 +16,9 @@ from skimage import data
 from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.errors import UserError
 from fer_nb_utils.live import widget
+from fer_nb_utils.live.detector import DEFAULT
 from fer_nb_utils.live.sources import Frame, Source
-from fer_nb_utils.live.widget import THREAD, LiveCamera
+from fer_nb_utils.live.widget import THREAD, LiveCamera, trained_networks
 
 SETUP = """
 from fer_nb_utils.live.widget import LiveCamera
@@ -62,7 +63,10 @@ class Front:
         return "".join(printed)
 
     def send(self, buffers=(), **content):
-        data = {"method": "custom", "content": {"view": "a", **content}}
+        self.send_content({"view": "a", **content}, buffers)
+
+    def send_content(self, content, buffers=()):
+        data = {"method": "custom", "content": content}
         message = self.client.session.msg("comm_msg", {"comm_id": self.comm, "data": data})
         self.client.session.send(self.client.shell_channel.socket, message, buffers=list(buffers))
 
@@ -114,7 +118,8 @@ def test_a_frame_is_answered_with_its_faces(front, photo):
     answer = front.answer("faces")
     (face,) = answer["faces"]
     assert (answer["id"], answer["view"]) == (7, "a")
-    assert sum(face["probabilities"]) == pytest.approx(1) and face["label"] in CLASSES
+    assert sum(face["probabilities"]) == pytest.approx(1)
+    assert face["confidence"] == face["probabilities"][CLASSES.index(face["label"])] == max(face["probabilities"])
     x, y, width, height = face["box"]
     assert 0 < x < x + width < 480 and 0 < y < y + height < 360
     assert set(answer["milliseconds"]) == {"detect", "crop", "classify", "smooth"}
@@ -137,9 +142,10 @@ def test_a_broken_frame_has_no_faces_and_the_next_is_fine(front, photo, damaged)
     assert len(front.answer("faces")["faces"]) == 1
 
 
-def test_a_message_that_makes_no_sense_is_an_error_and_no_end(front, photo):
-    front.send(kind="frame")
-    assert "id" in front.answer("error")["text"]
+@pytest.mark.parametrize("content", [{"view": "a", "kind": "frame"}, {"kind": "start"}, "start", ["start"], None, 5])
+def test_a_message_that_makes_no_sense_is_an_error_and_no_end(front, photo, content):
+    front.send_content(content)
+    assert front.answer("error")["text"]
     front.send([jpeg(photo)], kind="frame", id=1, width=480, height=360)
     assert len(front.answer("faces")["faces"]) == 1
 
@@ -166,6 +172,18 @@ def test_a_kernels_source_sends_pictures_with_faces_until_it_is_stopped(front):
     front.run("pass")  # answered behind it
     assert front.playing() == 0
     assert [message["kind"] for message in front.messages] in ([], ["frame"])  # one may have been under way
+
+
+def test_two_starts_in_a_row_play_once(front):
+    front.run("camera.view.source = 'demo'")
+    front.send(kind="start")
+    front.send(kind="start")
+    while front.answer("waiting", "frame")["kind"] != "frame":
+        pass
+    assert front.playing() == 1
+    front.send(kind="stop")
+    front.run("pass")
+    assert front.playing() == 0
 
 
 def test_a_frame_waits_until_the_one_before_was_shown(front):
@@ -221,6 +239,7 @@ def camera():
 
 
 def test_controls_change_the_pipeline(camera):
+    assert camera.cascade.value == DEFAULT  # the paper's
     before = camera.view.pipeline
     camera.smoothing.value, camera.duration.value = 1.5, 2.0
     assert camera.view.pipeline is before
@@ -332,6 +351,17 @@ def test_a_file_is_offered_beside_the_usual_sources(tmp_path):
     camera = LiveCamera(source=tmp_path / "film.mp4")
     assert camera.view.source == str(tmp_path / "film.mp4")
     assert list(camera.source.options) == [*widget.SOURCES, "film.mp4"]
+
+
+def test_the_finished_runs_of_all_run_folders_are_offered(tmp_path):
+    finished = "sample/training/resnet18", "default/training/resnet34"
+    for name in (*finished, "sample/training/resnet34.previous-1", "sample/notebooks/training"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "config.json").touch()
+    (tmp_path / "sample/training/under way").mkdir()
+    networks = trained_networks(tmp_path)
+    assert list(networks) == ["default: resnet34", "sample: resnet18"]
+    assert set(networks.values()) == {tmp_path / name for name in finished}
 
 
 def test_no_picture_is_synchronised(camera):

@@ -36,6 +36,61 @@ def test_trained_parameters(resnet18):
     assert cost.count_parameters(resnet18) == (11_180_103, layer4_and_fc)
 
 
+def test_frozen_parameters_count_but_are_not_trained():
+    model = nn.Sequential(nn.Linear(3, 5), nn.Linear(5, 2))
+    model[0].requires_grad_(False)
+    assert cost.count_parameters(model) == (3 * 5 + 5 + 5 * 2 + 2, 5 * 2 + 2)
+
+
+class Timed(nn.Module):
+    """A network that takes as long as it is told, and notes how it is run."""
+
+    def __init__(self, seconds, clock):
+        super().__init__()
+        self.shared = {"seconds": list(seconds), "clock": clock, "runs": []}  # deepcopy must not copy it
+
+    def __deepcopy__(self, memo):
+        copied = Timed([], None)
+        copied.shared, copied.training = self.shared, self.training
+        return copied
+
+    def forward(self, image):
+        grad = torch.is_grad_enabled()
+        self.shared["runs"].append((self.training, torch.get_num_threads(), grad, tuple(image.shape), image.dtype))
+        self.shared["clock"][0] += self.shared["seconds"].pop(0)
+        return image
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(cost.time, "perf_counter", lambda: now[0])
+    return now
+
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_latency_is_the_median_after_five_runs_to_warm_up(clock, two_threads):
+    model = Timed([9.0] * 5 + [0.004, 0.001, 0.002, 0.5, 0.003], clock)
+    assert cost.latency_ms(model, 40, repeats=5) == pytest.approx(3.0)
+    assert model.shared["runs"] == [(False, 1, False, (1, 3, 40, 40), torch.float32)] * 10
+    assert torch.get_num_threads() == 2 and model.training
+
+
+def test_latency_takes_thirty_runs_and_gives_the_threads_back_after_a_failure(clock, two_threads):
+    model = Timed([0.001] * 35, clock)
+    assert cost.latency_ms(model, 40) == pytest.approx(1.0)
+    with pytest.raises(IndexError):  # no time is left
+        cost.latency_ms(model, 40)
+    assert torch.get_num_threads() == 2 and len(model.shared["runs"]) == 36
+
+
 def test_measuring_leaves_the_model_alone(resnet18):
     resnet18.train()
     resnet18.bn1.eval()  # a frozen batch norm in a model that trains
@@ -56,12 +111,36 @@ def test_hooks_go_when_the_forward_pass_fails():
     assert model.training and not model[0]._forward_hooks
 
 
+def test_rows_of_layers_by_hand():
+    model = nn.Sequential(nn.Conv2d(3, 4, (3, 1), stride=2), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 7))
+    model[0].requires_grad_(False)
+    table = cost.describe_layers(model, 8)
+    assert list(table) == ["name", "kind", "kernel", "output", "trained", "multiply_adds"]
+    assert [tuple(row) for row in table.astype(object).itertuples(index=False)] == [
+        ("0", "Conv2d", "3×1", (4, 3, 4), False, 4 * 3 * 4 * 9),
+        ("2", "MaxPool2d", "2×2", (4, 1, 2), None, 0),
+        ("4", "Linear", "", (7,), True, 8 * 7),
+    ]
+
+
+def test_a_half_precision_network_is_described_too():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3)).half()
+    assert cost.multiply_adds(model, 8) == 4 * 6 * 6 * 27
+    assert model[0].weight.device.type == "cpu"
+
+
 def test_stages_of_resnet18(resnet18):
-    table = cost.describe_stages(resnet18, 64).set_index("module")
+    table = cost.describe_stages(resnet18, 64)
+    assert list(table) == ["module", "kind", "kernel", "output", "status", "parameters"]
+    table = table.set_index("module")
     layers = ["layer1", "layer2", "layer3", "layer4"]
     assert list(table.index) == ["conv1", "bn1", "relu", "maxpool", *layers, "avgpool", "fc"]
     assert list(table.loc["conv1", ["kernel", "output", "status"]]) == ["7×7", (64, 32, 32), "frozen"]
     assert list(table.loc["layer1", ["kind", "kernel"]]) == ["2 × BasicBlock", "3×3, 3×3"]
+    assert list(table.loc["maxpool", ["kind", "kernel", "output", "parameters"]]) == [
+        "MaxPool2d", "3×3", (64, 16, 16), 0,
+    ]  # fmt: skip
+    assert list(table.loc[["relu", "fc"], "kernel"]) == ["", ""]
     assert table.loc["layer4", "output"] == (512, 2, 2)
     assert list(table.loc[["maxpool", "layer3", "layer4"], "status"]) == ["", "frozen", "trained"]
     assert table["parameters"].sum() == cost.count_parameters(resnet18)[0]

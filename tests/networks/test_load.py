@@ -7,28 +7,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from fer_nb_utils.data.dataset import load
 from fer_nb_utils.errors import UserError, WeightsError
 from fer_nb_utils.networks.load import CHECKPOINTS, EMBEDDED, load_network
 from fer_nb_utils.networks.prediction import predict
 from fer_nb_utils.networks.resnets import build_model, load_checkpoint
 from fer_nb_utils.networks.transforms import Preprocess
-from fer_nb_utils.results.run_folder import Run
 from fer_nb_utils.series.maintain import publish_checkpoint
-from fer_nb_utils.training import experiment
-from fer_nb_utils.training.config import TrainConfig
-
-TINY = TrainConfig(weights="none", trainable="fc", image_size=32, epochs=1, cached_views=1)
-
-
-@pytest.fixture(scope="module")
-def sample():
-    return load("sample")
-
-
-@pytest.fixture(scope="module")
-def finished(sample, tmp_path_factory) -> Run:
-    return experiment.run(TINY, sample, tmp_path_factory.mktemp("runs") / "resnet18_tiny", "cpu")
 
 
 def probabilities(network, sample):
@@ -49,17 +33,17 @@ def test_every_embedded_checkpoint_can_be_loaded():
     assert EMBEDDED in paths and [load_network(path).name for path in paths] == [path.stem for path in paths]
 
 
-def test_a_run_by_its_folder_or_its_weights(finished, sample, monkeypatch):
-    monkeypatch.chdir(finished.folder)
-    for path in (finished.folder, str(finished.folder / "model.safetensors"), ".", "model.safetensors"):
+def test_a_run_by_its_folder_or_its_weights(finished_run, sample, monkeypatch):
+    monkeypatch.chdir(finished_run.folder)
+    for path in (finished_run.folder, str(finished_run.folder / "model.safetensors"), ".", "model.safetensors"):
         network = load_network(path)
         assert network.name == "resnet18_tiny" and network.transform == Preprocess(32) and not network.model.training
-        expected = predict(finished.load_model(), torch.from_numpy(sample.images[:20]), Preprocess(32))
+        expected = predict(finished_run.load_model(), torch.from_numpy(sample.images[:20]), Preprocess(32))
         np.testing.assert_array_equal(probabilities(network, sample), expected)
 
 
-def test_a_published_checkpoint_wherever_it_lies(finished, sample, tmp_path):
-    path = publish_checkpoint(finished, "tiny", tmp_path)
+def test_a_published_checkpoint_wherever_it_lies(finished_run, sample, tmp_path):
+    path = publish_checkpoint(finished_run, "tiny", tmp_path)
     inside = tmp_path / "run" / path.name  # of another run, which must not take its place
     inside.parent.mkdir()
     (inside.parent / "config.json").write_text("{}")
@@ -68,7 +52,7 @@ def test_a_published_checkpoint_wherever_it_lies(finished, sample, tmp_path):
         network = load_network(place)
         assert network.name == "tiny" and network.transform == Preprocess(32)
         np.testing.assert_allclose(
-            probabilities(network, sample), probabilities(load_network(finished.folder), sample), atol=0.01
+            probabilities(network, sample), probabilities(load_network(finished_run.folder), sample), atol=0.01
         )
 
 
@@ -98,9 +82,9 @@ def test_what_is_no_network_is_one_sentence(write, message, tmp_path):
     assert "\n" not in str(raised.value) and str(raised.value).endswith(".")
 
 
-def test_a_pth_file_beside_a_run_is_not_the_run(finished, tmp_path):
-    torch.save(finished.load_model().state_dict(), tmp_path / "resnet18.pth")
-    (tmp_path / "config.json").write_text(json.dumps(finished.config))
+def test_a_pth_file_beside_a_run_is_not_the_run(finished_run, tmp_path):
+    torch.save(finished_run.load_model().state_dict(), tmp_path / "resnet18.pth")
+    (tmp_path / "config.json").write_text(json.dumps(finished_run.config))
     with pytest.raises(WeightsError, match=f"resnet18.pth {SAYS_NOTHING}"):
         load_network(tmp_path / "resnet18.pth")
 
@@ -110,8 +94,8 @@ def test_a_folder_without_a_finished_run(tmp_path):
         load_network(tmp_path)
 
 
-def test_a_run_that_was_published_without_its_weights(finished, tmp_path):
-    for file in finished.folder.iterdir():
+def test_a_run_that_was_published_without_its_weights(finished_run, tmp_path):
+    for file in finished_run.folder.iterdir():
         if file.name != "model.safetensors":
             (tmp_path / file.name).write_bytes(file.read_bytes())
     with pytest.raises(WeightsError, match=r"model\.safetensors"):

@@ -5,22 +5,32 @@ from torchvision.models import resnet18
 
 from fer_nb_utils.errors import WeightsError
 from fer_nb_utils.networks import resnets
-from fer_nb_utils.networks.resnets import MODELS, TRAINABLE, build_model, frozen_stages, split_at, train_mode
+from fer_nb_utils.networks.resnets import MODELS, TRAINABLE, build_model, freeze, frozen_stages, split_at, train_mode
 
 
+@pytest.fixture(scope="module")
 def thousand_class_state():
     torch.manual_seed(1)
     return resnet18().state_dict()
 
 
+@pytest.fixture(scope="module")
+def random_networks():
+    """One of each, to be frozen as a test likes."""
+    return {name: build_model(name, "none") for name in MODELS}
+
+
 @pytest.mark.parametrize("name", MODELS)
-def test_head_has_seven_outputs(name):
-    assert build_model(name, "none").eval()(torch.zeros(2, 3, 48, 48)).shape == (2, 7)
+def test_head_has_seven_outputs(random_networks, name):
+    with torch.inference_mode():
+        assert random_networks[name].eval()(torch.zeros(2, 3, 48, 48)).shape == (2, 7)
 
 
 @pytest.mark.parametrize("trainable", TRAINABLE)
-def test_only_the_chosen_stages_have_gradients(trainable):
-    model = build_model("resnet18", "none", trainable)
+def test_only_the_chosen_stages_have_gradients(random_networks, trainable):
+    model = random_networks["resnet18"]
+    freeze(model, "layer1")
+    freeze(model, trainable)
     trained = {name.split(".")[0] for name, parameter in model.named_parameters() if parameter.requires_grad}
     stages = {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc"}
     frozen = {
@@ -29,8 +39,15 @@ def test_only_the_chosen_stages_have_gradients(trainable):
     assert trained == stages - frozen
 
 
-def test_train_mode_leaves_frozen_batch_norm_in_evaluation_mode():
-    model = build_model("resnet18", "none", "layer4")
+def test_a_network_is_built_frozen_up_to_layer4_unless_told_otherwise(random_networks):
+    trained = {name.split(".")[0] for name, p in build_model("resnet18", "none").named_parameters() if p.requires_grad}
+    assert trained == {"layer4", "fc"}
+
+
+def test_train_mode_leaves_frozen_batch_norm_in_evaluation_mode(random_networks):
+    model = random_networks["resnet18"]
+    freeze(model, "layer4")
+    model.train()
     train_mode(model)
     assert not model.bn1.training and not model.layer3[1].bn2.training
     assert model.layer4[0].bn1.training and model.training
@@ -38,10 +55,11 @@ def test_train_mode_leaves_frozen_batch_norm_in_evaluation_mode():
 
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize("trainable", TRAINABLE)
-def test_split_model_computes_what_the_model_computes(name, trainable):
-    model = build_model(name, "none", trainable).eval()
+def test_split_model_computes_what_the_model_computes(random_networks, name, trainable):
+    model = random_networks[name].eval()
+    freeze(model, trainable)
     backbone, head = split_at(model, trainable)
-    images = torch.randn(2, 3, 48, 48)
+    images = torch.randn(2, 3, 33, 33)
     with torch.inference_mode():
         torch.testing.assert_close(head(backbone(images)), model(images))
     assert not any(parameter.requires_grad for parameter in backbone.parameters())
@@ -58,10 +76,10 @@ def test_seed_draws_the_weights_and_leaves_the_global_state_alone():
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 @pytest.mark.parametrize("half", [False, True])
-def test_weights_from_file_and_folder(tmp_path, suffix, half):
+def test_weights_from_file_and_folder(tmp_path, thousand_class_state, suffix, half):
     state = {
         key: value.half() if half and value.is_floating_point() else value
-        for key, value in thousand_class_state().items()
+        for key, value in thousand_class_state.items()
     }
     path = tmp_path / f"resnet18-f37072fd{suffix}"
     save_file(state, path) if suffix == ".safetensors" else torch.save(state, path)
@@ -71,8 +89,8 @@ def test_weights_from_file_and_folder(tmp_path, suffix, half):
         assert model.fc.out_features == 7
 
 
-def test_weights_of_another_network_are_refused(tmp_path):
-    torch.save(thousand_class_state(), tmp_path / "resnet34.pth")
+def test_weights_of_another_network_are_refused(tmp_path, thousand_class_state):
+    torch.save(thousand_class_state, tmp_path / "resnet34.pth")
     with pytest.raises(WeightsError, match="another network"):
         build_model("resnet34", tmp_path)
 
@@ -125,16 +143,15 @@ def test_imagenet_without_network_says_which_file_to_put_where(tmp_path, monkeyp
     assert str(tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth") in str(error.value)
 
 
-def test_imagenet_is_read_from_the_cache_of_torch(tmp_path, monkeypatch):
+def test_imagenet_is_read_from_the_cache_of_torch(tmp_path, thousand_class_state, monkeypatch):
     from torchvision.models import ResNet18_Weights
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     cached = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
     cached.parent.mkdir(parents=True)
-    state = thousand_class_state()
-    torch.save(state, cached)
+    torch.save(thousand_class_state, cached)
     assert ResNet18_Weights.IMAGENET1K_V1.url.endswith(cached.name)
     weights = resnets.read_weights("resnet18", "imagenet")
     assert "IMAGENET1K_V1" in weights.label and len(weights.sha256) == 64
     model = build_model("resnet18", "imagenet")
-    assert torch.equal(model.conv1.weight, state["conv1.weight"])
+    assert torch.equal(model.conv1.weight, thousand_class_state["conv1.weight"])

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_up_predictions import HALF, random_table, table
-from scipy.stats import binom
+from scipy.stats import binom, bootstrap, mannwhitneyu
 from sklearn.metrics import auc, precision_recall_fscore_support, roc_auc_score
 
 from fer_nb_utils.classes import CLASSES
@@ -55,28 +55,97 @@ def test_sets_split_by_usage_and_twins():
 def test_bootstrap_measures_equal_those_of_repeated_images():
     predictions = random_table(200)
     weights = next(measures._resamples(200, n=3, seed=1))
-    assert weights.sum(axis=0).tolist() == [200] * 3
-    measured = measures._weighted_measures(predictions, weights)
-    for column, row in zip(weights.T, measured, strict=True):
-        drawn = predictions.loc[np.repeat(predictions.index, column.astype(int))]
-        assert row == pytest.approx(measures.table1_row(drawn).drop("support").tolist())
+    assert weights.sum(axis=1).tolist() == [200] * 3
+    draws = measures.bootstrap(predictions, n=3, seed=1)
+    for row, (_, measured) in zip(weights, draws.iterrows(), strict=True):
+        drawn = predictions.loc[np.repeat(predictions.index, row.astype(int))]
+        assert measured["all"].to_numpy() == pytest.approx(measures.table1_row(drawn).drop("support").tolist())
+        for measure in ("precision", "recall", "f1", "auc"):
+            of_classes = measured.drop("all", level=0).xs(measure, level=1)
+            assert of_classes[list(CLASSES)].to_numpy() == pytest.approx(measures.per_class(drawn)[measure])
 
 
-def test_bootstrap_interval_of_accuracy_matches_the_binomial():
+def test_bootstrap_draws_in_chunks_what_it_would_at_once():
+    draws = measures.bootstrap(random_table(60), n=250)
+    assert len(draws) == 250 and len(np.unique(draws["all", "auc"])) > 240
+    again = measures.bootstrap(random_table(60), n=250)
+    pd.testing.assert_frame_equal(draws, again)
+    assert not measures.bootstrap(random_table(60), n=5, seed=1).equals(draws[:5])
+
+
+def test_intervals_are_scipys():
+    """Of the same 1,000 resamples drawn otherwise: each measure's 95 % percentile interval."""
+    predictions = random_table(150)
+    found = measures.intervals(measures.bootstrap(predictions))
+    truth = predictions["label"].to_numpy()
+    scores = predictions[list(CLASSES)].to_numpy()
+    guess = np.array(CLASSES)[scores.argmax(axis=1)]
+
+    def f1_of_happy(index):
+        both = (truth[index] == "happy").sum() + (guess[index] == "happy").sum()
+        return 2 * ((truth[index] == "happy") & (guess[index] == "happy")).sum() / both
+
+    def auc_of_happy(index):
+        positive = truth[index] == "happy"
+        return mannwhitneyu(scores[index, 3][positive], scores[index, 3][~positive]).statistic / (
+            positive.sum() * (~positive).sum()
+        )
+
+    for column, statistic in (
+        (("all", "accuracy"), lambda index: (truth == guess)[index].mean()),
+        (("happy", "f1"), f1_of_happy),
+        (("happy", "auc"), auc_of_happy),
+    ):
+        expected = bootstrap(
+            (np.arange(150),), statistic, n_resamples=1000, method="percentile", vectorized=False, rng=0
+        ).confidence_interval
+        low, high = found.loc[column]
+        width = expected.high - expected.low
+        assert low == pytest.approx(expected.low, abs=0.15 * width)
+        assert high == pytest.approx(expected.high, abs=0.15 * width)
+
+
+def test_interval_of_accuracy_matches_the_binomial():
     predictions = random_table(2000)
-    row, intervals = measures.table1_row(predictions), measures.bootstrap_intervals(predictions)
+    row, found = measures.table1_row(predictions), measures.intervals(measures.bootstrap(predictions)["all"])
     expected = binom.ppf([0.025, 0.975], 2000, row["accuracy"]) / 2000
-    assert intervals.loc["accuracy"].tolist() == pytest.approx(expected, abs=0.003)
-    assert ((intervals["low"] < row[intervals.index]) & (row[intervals.index] < intervals["high"])).all()
-    pd.testing.assert_frame_equal(intervals, measures.bootstrap_intervals(predictions))
+    assert found.loc["accuracy"].tolist() == pytest.approx(expected, abs=0.003)
+    assert ((found["low"] < row[found.index]) & (row[found.index] < found["high"])).all()
 
 
-def test_bootstrap_pairs_tables_and_f1_with_the_other_measures():
+def test_interval_of_an_auc_is_as_wide_as_delongs():
+    """DeLong, DeLong and Clarke-Pearson 1988, doi 10.2307/2531595: the variance of an AUC without resampling."""
+    predictions = random_table(1000)
+    draws = measures.bootstrap(predictions, n=400)
+    found = measures.intervals(draws)
+    for name in CLASSES:
+        positive = (predictions["label"] == name).to_numpy()
+        score = predictions[name].to_numpy()
+        pairs = np.sign(score[positive][:, None] - score[~positive]) / 2 + 0.5
+        error = math.sqrt(sum(pairs.mean(axis=axis).var(ddof=1) / pairs.shape[1 - axis] for axis in (0, 1)))
+        low, high = found.loc[(name, "auc")]
+        assert high - low == pytest.approx(2 * 1.96 * error, rel=0.15)
+
+
+def test_bootstrap_pairs_tables_and_takes_their_mean():
     a, b = random_table(400), random_table(400, seed=1, skill=2.5)
-    assert (measures.bootstrap(b, n=50) - measures.bootstrap(a, n=50))["accuracy"].std() < 0.04
-    f1 = measures.bootstrap_f1(a, n=50)
-    assert list(f1) == list(CLASSES) and len(f1) == 50
-    assert f1.mean().to_numpy() == pytest.approx(measures.per_class(a)["f1"], abs=0.03)
+    draws = {name: measures.bootstrap(one, n=50) for name, one in (("a", a), ("b", b))}
+    assert (draws["b"] - draws["a"])["all", "accuracy"].std() < 0.04
+    both = measures.bootstrap(a, b, n=50)
+    pd.testing.assert_frame_equal(both, (draws["a"] + draws["b"]) / 2)
+
+
+def test_table2_intervals_surround_table2_on_shared_images():
+    runs = {"a": random_table(400), "b": random_table(400, seed=1, skill=2.5)}
+    found, table = measures.table2_intervals(runs), measures.table2(runs)
+    assert list(found) == [f"{m}_{end}" for m in ("precision", "recall", "f1", "auc") for end in ("low", "high")]
+    assert list(found.index) == list(CLASSES)
+    for measure in ("precision", "recall", "f1", "auc"):
+        assert (found[f"{measure}_low"] < table[measure]).all() and (table[measure] < found[f"{measure}_high"]).all()
+    shuffled = measures.table2_intervals(runs | {"b": runs["b"].sample(frac=1, random_state=0)})
+    pd.testing.assert_frame_equal(shuffled, found)
+    expected = measures.bootstrap(*(run.sort_values("file") for run in runs.values()))["sad", "recall"]
+    assert found.loc["sad", ["recall_low", "recall_high"]].tolist() == expected.quantile([0.025, 0.975]).tolist()
 
 
 def test_absent_class_has_no_auc_but_the_rest_stands():
@@ -85,7 +154,12 @@ def test_absent_class_has_no_auc_but_the_rest_stands():
     assert math.isnan(row["auc"]) and 0 < row["f1"] < 1
     assert per_class.loc["surprise", ["recall", "f1", "support"]].tolist() == [0, 0, 0]
     assert per_class["auc"].isna().tolist() == [False] * 6 + [True]
-    assert measures.bootstrap_intervals(predictions, n=20).loc["auc"].isna().all()
+    assert measures.intervals(measures.bootstrap(predictions, n=20)["all"]).loc["auc"].isna().all()
+    rare = random_table(300)
+    rare.loc[rare["label"] == "sad", "label"] = "happy"
+    rare.loc[0, "label"] = "sad"  # not drawn in a third of the resamples, which the interval leaves out
+    draws = measures.bootstrap(rare, n=100)
+    assert 20 < draws["all", "auc"].isna().sum() < 55 and measures.intervals(draws).notna().all(axis=None)
     assert "surprise" not in measures.roc(predictions) and "mean" not in measures.roc(predictions)
 
 
@@ -163,17 +237,6 @@ def test_area_under_each_roc_curve_is_its_auc():
     assert auc(curves["mean"]["fpr"], curves["mean"]["tpr"]) == pytest.approx(aucs.mean(), abs=0.005)
     ends = curves["mean"].iloc[[0, -1]].to_numpy().tolist()
     assert ends == [[0, 0], [1, 1]]
-
-
-def test_comparison_with_the_paper():
-    models = pd.Index(["a", "b"], name="model")
-    paper = pd.DataFrame({"accuracy": [0.65, 0.66], "auc": [0.9, 0.8]}, index=models)
-    ours = pd.DataFrame({"auc": [0.95], "accuracy": [0.6]}, index=["a"])
-    result = comparison.compare_with_paper(ours, paper)
-    assert result.columns.tolist() == ["paper", "ours", "difference"]
-    assert result.loc[("a", "accuracy")].tolist() == pytest.approx([0.65, 0.6, -0.05])
-    assert result.loc[("a", "auc"), "difference"] == pytest.approx(0.05)
-    assert result.loc[("b", "auc"), "paper"] == 0.8 and math.isnan(result.loc[("b", "auc"), "ours"])
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])

@@ -6,9 +6,8 @@ import pandas as pd
 import pytest
 from made_up_predictions import random_table
 
-from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.data.dataset import PUBLISHED
-from fer_nb_utils.results import measures
+from fer_nb_utils.results import comparison, measures
 from fer_nb_utils.results.paper import PAPER_CLAIMS, PAPER_TABLE1, PAPER_TABLE2
 from fer_nb_utils.results.reference_runs import reference_runs
 
@@ -35,12 +34,16 @@ def test_papers_tables_have_the_layout_of_ours():
 
 def test_claims_quote_their_numbers():
     claims = PAPER_CLAIMS
-    assert claims["unfreeze"].numbers == {"fc": 0.416, "layer4": 0.912}
-    assert claims["accuracy"].numbers["resnet50"] == 0.654
+    assert (
+        claims["unfreeze"].numbers == {"fc": 0.416, "layer4": 0.912} and "41.6 % to 91.2 %" in claims["unfreeze"].text
+    )
+    assert claims["overtake"].numbers == {"epoch": 9} and "epoch 9" in claims["overtake"].text
+    assert not any(claim.numbers for key, claim in claims.items() if key not in ("unfreeze", "overtake"))
+    for key, column in (("accuracy", "accuracy"), ("auc", "auc")):
+        assert [f"{value:.3f}"[1:] in claims[key].text for value in PAPER_TABLE1[column]] == [True] * 3
     best = PAPER_TABLE2["f1"].sort_values().index
     assert set(best[-2:]) == {"happy", "surprise"}  # as the claim "expressions" says
     assert set(best[:2]) == {"fear", "sad"}
-    assert set(claims["expressions"].numbers) == set(CLASSES)
 
 
 def test_reference_runs_are_read_by_folder_name(tmp_path, monkeypatch):
@@ -75,3 +78,56 @@ def test_the_committed_metrics_follow_from_the_committed_predictions():
 def test_papers_tables_load_without_torch_or_matplotlib():
     code = "import sys, fer_nb_utils.results.paper; sys.exit(bool({'torch', 'matplotlib'} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.fixture(scope="module")
+def runs():
+    return reference_runs()
+
+
+def test_what_notebook_05_says_of_the_three_networks_is_so(runs):
+    networks = {f"resnet{depth}": runs[f"resnet{depth}_scratch_48px"] for depth in (18, 34, 50)}
+    for run in networks.values():
+        assert (run.history["validation_accuracy"] > run.history["train_accuracy"]).all() and len(run.history) == 4
+        assert run.history["train_accuracy"].is_monotonic_increasing
+        assert 0.7 < 100 * (run.metrics["full"]["accuracy"] - run.metrics["leak-free"]["accuracy"]) < 1.3
+        disgust = run.metrics["full"]["per_class"]["disgust"]
+        assert 0.77 < disgust["auc"] < 0.92 and disgust["recall"] < 0.04
+    first = [run.history["train_accuracy"].iloc[0] for run in networks.values()]
+    assert first == sorted(first, reverse=True)
+    table = measures.table2({name: run.predictions for name, run in networks.items()})["f1"].sort_values()
+    assert list(table.index[-2:]) == ["surprise", "happy"] and table.index[0] == "disgust" and table.iloc[0] < 0.025
+    for test_set in ("full", "PublicTest", "PrivateTest", "leak-free"):
+        accuracy = {name: run.metrics[test_set]["accuracy"] for name, run in networks.items()}
+        assert accuracy["resnet34"] - accuracy["resnet50"] > 0.08
+        intervals = {name: run.metrics[test_set]["intervals"]["accuracy"] for name, run in networks.items()}
+        assert intervals["resnet34"][1] > intervals["resnet18"][0]
+    taken_for = {name: measures.confusion(run.predictions).loc["disgust"].idxmax() for name, run in networks.items()}
+    assert taken_for == {"resnet18": "angry", "resnet34": "angry", "resnet50": "happy"}
+    assert 2 < networks["resnet50"].config["multiply_adds"] / networks["resnet18"].config["multiply_adds"] < 2.2
+
+
+def test_what_notebook_05_says_of_how_much_to_train_is_so(runs):
+    depths = [runs[f"resnet18_{what}"] for what in ("fc_64px", "layer4_64px_cached", "layer4_64px", "all_64px")]
+    fc, cached, layer4, whole = depths
+    assert [round(run.metrics["full"]["accuracy"], 2) for run in (fc, layer4, whole)] == [0.47, 0.62, 0.68]
+    assert round(cached.history["train_accuracy"].iloc[-1], 2) == 0.97
+    best = [round(run.history["validation_accuracy"].max(), 2) for run in depths]
+    assert best == [0.46, 0.57, 0.60, 0.67]
+    gain = layer4.history["train_accuracy"].iloc[-1] - fc.history["train_accuracy"].iloc[-1]
+    assert round(100 * gain) == 31 and fc.config["learning_rate"] != layer4.config["learning_rate"]
+    tests = comparison.compare_models({str(place): run.predictions for place, run in enumerate(depths)})
+    assert (tests["p_holm"] < 0.05).all() and comparison.unlike_times(depths) == ["threads", "epochs_run"]
+    found = measures.confusion(whole.predictions, normalize=True)
+    recall = pd.Series({name: found.loc[name, name] for name in found.index})
+    assert round(recall["disgust"], 2) == 0.57 and recall.idxmin() == "fear" and round(recall["fear"], 2) == 0.47
+    assert found.loc["fear"].drop("fear").idxmax() == "sad"
+
+
+def test_committed_intervals_are_those_of_the_committed_predictions(runs):
+    run = runs["resnet18_layer4_64px"]
+    private = measures.test_sets(run.predictions)["PrivateTest"]
+    found = measures.intervals(measures.bootstrap(private)["all"]).T.to_dict("list")
+    assert found.keys() == run.metrics["PrivateTest"]["intervals"].keys()
+    for measure, stored in run.metrics["PrivateTest"]["intervals"].items():
+        assert found[measure] == pytest.approx(stored, abs=1e-6)

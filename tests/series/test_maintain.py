@@ -28,66 +28,60 @@ from fer_nb_utils.series.maintain import (
     results_table,
 )
 from fer_nb_utils.training import experiment
-from fer_nb_utils.training.config import TrainConfig
-
-TINY = TrainConfig(weights="none", trainable="fc", image_size=32, epochs=1, cached_views=1)
 
 
-@pytest.fixture(scope="module")
-def finished(sample, tmp_path_factory) -> Run:
-    return experiment.run(TINY, sample, tmp_path_factory.mktemp("runs") / "resnet18_tiny", "cpu")
-
-
-def test_a_published_run_reads_like_the_run_itself(finished, tmp_path):
-    target = publish_run(finished, tmp_path)
+def test_a_published_run_reads_like_the_run_itself(finished_run, tmp_path):
+    target = publish_run(finished_run, tmp_path)
     published = Run.load(target)
-    assert published.config | {"latency_ms": 0} == finished.config | {"latency_ms": 0}
-    assert published.config["latency_ms"] > 0 and published.metrics == finished.metrics
-    np.testing.assert_allclose(published.predictions[list(CLASSES)], finished.predictions[list(CLASSES)], atol=1e-5)
+    assert published.config | {"latency_ms": 0} == finished_run.config | {"latency_ms": 0}
+    assert published.config["latency_ms"] > 0 and published.metrics == finished_run.metrics
+    np.testing.assert_allclose(published.predictions[list(CLASSES)], finished_run.predictions[list(CLASSES)], atol=1e-5)
     assert not (target / "model.safetensors").exists()
     first = gzip.decompress((target / "predictions.csv.gz").read_bytes())
     packed = (target / "predictions.csv.gz").read_bytes()
-    publish_run(finished, tmp_path)
+    publish_run(finished_run, tmp_path)
     assert (target / "predictions.csv.gz").read_bytes() == packed and first.startswith(b"file,usage,label,")
 
 
-def test_the_checkpoint_predicts_what_the_run_predicted(finished, sample, tmp_path):
-    path = publish_checkpoint(finished, "tiny", model_card(finished, "tiny"), tmp_path)
+def test_the_checkpoint_predicts_what_the_run_predicted(finished_run, sample, tmp_path):
+    path = publish_checkpoint(finished_run, "tiny", model_card(finished_run, "tiny"), tmp_path)
     model = load_checkpoint(build_model("resnet18", "none"), path)
     test = sample.select("PublicTest", "PrivateTest")
     probabilities = predict(model, torch.from_numpy(test.images), Preprocess(32))
-    np.testing.assert_allclose(probabilities, finished.predictions[list(CLASSES)], atol=0.01)  # float16
+    np.testing.assert_allclose(probabilities, finished_run.predictions[list(CLASSES)], atol=0.01)  # float16
     card = path.with_suffix(".md").read_text()
-    assert f"{finished.metrics['full']['accuracy']:.3f}" in card and finished.config["data"]["fingerprint"] in card
+    assert (
+        f"{finished_run.metrics['full']['accuracy']:.3f}" in card and finished_run.config["data"]["fingerprint"] in card
+    )
 
 
-def test_a_run_can_be_repeated_from_its_config(finished, sample, tmp_path):
+def test_a_run_can_be_repeated_from_its_config(finished_run, sample, tmp_path):
     config = tmp_path / "config.json"
-    config.write_text(json.dumps(finished.config))
+    config.write_text(json.dumps(finished_run.config))
     result = CliRunner().invoke(main, ["repeat", str(config), str(tmp_path / "again"), "--device", "cpu"])
     assert result.exit_code == 0, result.output
     again = Run.load(tmp_path / "again")
-    np.testing.assert_allclose(again.predictions[list(CLASSES)], finished.predictions[list(CLASSES)], atol=1e-6)
-    assert f"{finished.metrics['full']['accuracy']:.4f}" in result.output
+    np.testing.assert_allclose(again.predictions[list(CLASSES)], finished_run.predictions[list(CLASSES)], atol=1e-6)
+    assert f"{finished_run.metrics['full']['accuracy']:.4f}" in result.output
 
 
-def test_other_data_cannot_pass_for_a_repetition(finished, sample, tmp_path):
+def test_other_data_cannot_pass_for_a_repetition(finished_run, sample, tmp_path):
     other = dataclasses.replace(sample, fingerprint="sha256:other")
     with pytest.raises(UserError, match="not the data of that run"):
-        experiment.repeat(finished.config, other, tmp_path / "again", device="cpu")
+        experiment.repeat(finished_run.config, other, tmp_path / "again", device="cpu")
     assert not (tmp_path / "again").exists()
 
 
-def test_a_config_that_is_none_cannot_be_repeated(finished, tmp_path):
+def test_a_config_that_is_none_cannot_be_repeated(finished_run, tmp_path):
     config = tmp_path / "config.json"
-    lacking = {name: value for name, value in finished.config.items() if name not in ("seed", "epochs")}
+    lacking = {name: value for name, value in finished_run.config.items() if name not in ("seed", "epochs")}
     for text, message in (
         ("{", "is not the config.json of a finished run"),
         ("[]", "is not the config.json of a finished run"),
         ('{"data": 3}', "is not the config.json of a finished run"),
         ('{"data": {}}', "is not the config.json of a finished run"),
         (json.dumps(lacking), "does not give epochs, seed;"),
-        (json.dumps(finished.config | {"epochs": "many"}), "epochs is 'many'"),
+        (json.dumps(finished_run.config | {"epochs": "many"}), "epochs is 'many'"),
     ):
         config.write_text(text)
         result = CliRunner().invoke(main, ["repeat", str(config), str(tmp_path / "again")])
@@ -104,13 +98,15 @@ def test_the_committed_card_is_the_one_of_its_run():
     assert card == model_card(reference_runs()["resnet18_all_64px"], "resnet18_fer2013")
 
 
-def test_a_card_says_what_the_run_did(finished):
-    card = model_card(finished, "tiny")
-    data = finished.config["data"]
+def test_a_card_says_what_the_run_did(finished_run):
+    card = model_card(finished_run, "tiny")
+    data = finished_run.config["data"]
     shown = f"Validation: {data['validation_images']:,} of the {data['counts']['Training']['all']:,} training images"
     assert shown in card and "drawings alone" in card
     assert "No test image was trained on or chose the epoch." in card and "FER-2013 was collected" not in card
-    other = dataclasses.replace(finished, config=finished.config | {"validation": "PublicTest", "augment": False})
+    other = dataclasses.replace(
+        finished_run, config=finished_run.config | {"validation": "PublicTest", "augment": False}
+    )
     card = model_card(other, "tiny")
     assert shown not in card and "images of PublicTest" in card and "PublicTest chose the epoch" in card
     assert "not augmented" in card
@@ -124,8 +120,8 @@ def committed(tmp_path):
     return {"readme": readme, "reference": tmp_path / "reference", "checkpoints": tmp_path / "checkpoints"}
 
 
-def test_publishing_writes_run_readme_and_checkpoint(finished, committed, monkeypatch):
-    monkeypatch.chdir(finished.folder)
+def test_publishing_writes_run_readme_and_checkpoint(finished_run, committed, monkeypatch):
+    monkeypatch.chdir(finished_run.folder)
     written = publish_runs([Path(".")], "tiny", **committed)  # by its name, not into the folder of all
     assert written == [
         committed["reference"] / "resnet18_tiny", committed["readme"], committed["checkpoints"] / "tiny.safetensors"
@@ -135,28 +131,28 @@ def test_publishing_writes_run_readme_and_checkpoint(finished, committed, monkey
     assert {path.name for path in committed["checkpoints"].iterdir()} == {"tiny.md", "tiny.safetensors"}
 
 
-def test_publishing_checks_everything_before_it_writes(finished, committed, tmp_path):
+def test_publishing_checks_everything_before_it_writes(finished_run, committed, tmp_path):
     bare = tmp_path / "bare"  # a run without its network, as the reference results are
-    publish_run(finished, tmp_path).rename(bare)
+    publish_run(finished_run, tmp_path).rename(bare)
     twin = tmp_path / "elsewhere" / "resnet18_tiny"
-    shutil.copytree(finished.folder, twin)
+    shutil.copytree(finished_run.folder, twin)
     before = committed["readme"].read_text()
     for folders, checkpoint, message in (
-        ([finished.folder, bare], None, "model.safetensors"),
-        ([finished.folder, twin], None, "give folders with different names"),
-        ([finished.folder], "../tiny", "The checkpoint's name is '../tiny'"),
-        ([finished.folder, tmp_path], None, "There is no finished run"),
+        ([finished_run.folder, bare], None, "model.safetensors"),
+        ([finished_run.folder, twin], None, "give folders with different names"),
+        ([finished_run.folder], "../tiny", "The checkpoint's name is '../tiny'"),
+        ([finished_run.folder, tmp_path], None, "There is no finished run"),
     ):
         with pytest.raises(UserError, match=message):
             publish_runs(folders, checkpoint, **committed)
     assert committed["readme"].read_text() == before
     committed["readme"].write_text("no marks")
     with pytest.raises(UserError, match="README.md lacks the lines <!-- results"):
-        publish_runs([finished.folder], "tiny", **committed)
+        publish_runs([finished_run.folder], "tiny", **committed)
     assert not committed["reference"].exists() and not committed["checkpoints"].exists()
 
 
-def test_a_run_from_any_stage_stands_in_the_table(finished):
-    config = finished.config | {"trainable": "layer3"}
+def test_a_run_from_any_stage_stands_in_the_table(finished_run):
+    config = finished_run.config | {"trainable": "layer3"}
     config["data"] = config["data"] | {"name": "FER-2013"}
-    assert "from layer3" in results_table({"run": dataclasses.replace(finished, config=config)})
+    assert "from layer3" in results_table({"run": dataclasses.replace(finished_run, config=config)})

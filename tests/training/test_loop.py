@@ -1,220 +1,289 @@
+"""What `fit` trains and keeps: which images, which tensors, which epoch, and what a broken training leaves."""
+
 import dataclasses
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tiny_training import Recorder, noise_dataset, slim_resnet
+from tqdm import tqdm
 
-from fer_nb_utils.data.dataset import Dataset, load, split_validation
-from fer_nb_utils.errors import UserError
-from fer_nb_utils.networks.device import autocast, best_precision, choose_device
-from fer_nb_utils.networks.resnets import build_model, split_at
+from fer_nb_utils.data.dataset import split_validation
+from fer_nb_utils.errors import DivergedError
 from fer_nb_utils.networks.transforms import Augment, Preprocess
+from fer_nb_utils.training import loop
 from fer_nb_utils.training.config import TrainConfig
-from fer_nb_utils.training.features import AugmentedImages, CachedFeatures
 from fer_nb_utils.training.loop import fit
 
 CPU = torch.device("cpu")
-TINY = TrainConfig(weights="none", trainable="layer4", image_size=32, epochs=2, batch_size=32, precision="float32")
+TINY = TrainConfig(weights="none", trainable="layer4", image_size=32, epochs=2, batch_size=8, precision="float32")
+TRAIN, VALIDATION = noise_dataset(22), noise_dataset(10, seed=1)  # three batches an epoch: 8, 7, 7
 
 
-@pytest.fixture(scope="module")
-def sample() -> Dataset:
-    return load("sample")
+def train(folder, parts=(TRAIN, VALIDATION), accuracies=(), fail=None, **changes):
+    """(model, history, recorder) of a training with the settings of TINY and `changes`."""
+    config = dataclasses.replace(TINY, **changes)
+    model = slim_resnet(config.trainable)
+    with Recorder(model, *parts, accuracies, fail) as recorder:
+        history, _ = fit(model, config, *parts, folder, CPU, config.precision)
+    return model, history, recorder
 
 
-@pytest.fixture(scope="module")
-def halves(sample):
-    train, validation = split_validation(sample)
-    return train.subset(np.arange(160)), validation.subset(np.arange(60))
+def assert_same(state, other):
+    assert list(state) == list(other)
+    for name, tensor in state.items():
+        assert torch.equal(tensor, other[name]), name
 
 
-def train(config, halves, folder, **changes):
-    config = dataclasses.replace(config, **changes)
-    model = build_model(config.model, config.weights, config.trainable, config.seed)
-    return model, fit(model, config, *halves, folder, CPU, config.precision)
-
-
-def assert_same(model, other):
-    for (name, tensor), expected in zip(model.state_dict().items(), other.state_dict().values(), strict=True):
-        assert torch.equal(tensor, expected), name
-
-
-@pytest.mark.parametrize("cached_views", [0, 2])
-def test_frozen_tensors_and_buffers_are_bit_identical_after_training(halves, tmp_path, cached_views):
-    before = build_model("resnet18", "none", "layer4").state_dict()
-    model, _ = train(TINY, halves, tmp_path, cached_views=cached_views)
-    after = model.state_dict()
-    for name, tensor in before.items():
-        frozen = not name.startswith(("layer4", "fc"))
-        assert torch.equal(tensor, after[name]) == frozen, name
+# --- which images
 
 
 @pytest.mark.parametrize("usage", ["PublicTest", "PrivateTest"])
 @pytest.mark.parametrize("position", [0, 1])
-def test_training_refuses_test_images(sample, halves, tmp_path, usage, position):
-    mixed = list(halves)
-    mixed[position] = sample.select("Training", usage)
-    with pytest.raises(ValueError, match="Training images"):
-        train(TINY, mixed, tmp_path)
+def test_training_refuses_test_images(tmp_path, usage, position):
+    mixed = [TRAIN, VALIDATION]
+    usages = np.where(np.arange(len(mixed[position])) == 3, usage, "Training")
+    mixed[position] = dataclasses.replace(mixed[position], usage=usages)
+    with pytest.raises(ValueError, match="^Training and validation take Training images only.$"):
+        train(tmp_path, mixed)
+    assert not list(tmp_path.iterdir())
 
 
-def test_training_never_reads_a_test_image(sample, tmp_path):
+def test_training_never_reads_a_test_image(tmp_path):
     """The same run with every test image replaced by noise gives the same weights."""
-    noise = np.random.default_rng(0).integers(0, 256, sample.images.shape, dtype=np.uint8)
-    is_train = (sample.usage == "Training")[:, None, None]
-    spoilt = dataclasses.replace(sample, images=np.where(is_train, sample.images, noise))
-    models = []
-    for number, dataset in enumerate((sample, spoilt)):
-        parts = split_validation(dataset)
-        small = parts[0].subset(np.arange(96)), parts[1].subset(np.arange(40))
-        models.append(train(TINY, small, tmp_path / str(number), epochs=1)[0])
-    assert_same(*models)
+    usage = np.array(["Training"] * 60 + ["PublicTest"] * 20 + ["PrivateTest"] * 20)
+    dataset = dataclasses.replace(noise_dataset(100), usage=usage)
+    noise = noise_dataset(100, seed=9).images
+    spoilt = dataclasses.replace(dataset, images=np.where((usage == "Training")[:, None, None], dataset.images, noise))
+    states = [
+        train(tmp_path / name, split_validation(data), epochs=1)[0].state_dict()
+        for name, data in (("as_it_is", dataset), ("spoilt", spoilt))
+    ]
+    assert_same(*states)
 
 
-def test_public_test_may_validate_when_asked_for(sample, halves, tmp_path):
-    parts = split_validation(sample, "PublicTest")
-    assert set(parts[1].usage) == {"PublicTest"}
-    _, history = train(TINY, (halves[0], parts[1]), tmp_path, epochs=1, validation="PublicTest")
-    assert len(history) == 1
+def test_each_epoch_sees_every_image_once_in_an_order_of_its_own(tmp_path):
+    orders = []
+    for seed in (0, 1):
+        steps = train(tmp_path / str(seed), augment=False, seed=seed)[2].steps
+        assert [len(step["indices"]) for step in steps] == [8, 7, 7] * 2
+        orders += [torch.cat([step["indices"] for step in part]).tolist() for part in (steps[:3], steps[3:])]
+    assert all(sorted(order) == list(range(22)) for order in orders)
+    assert len({tuple(order) for order in [*orders, range(22)]}) == 5
 
 
-def test_history_counts_every_image_alike(halves, tmp_path):
-    """With a learning rate of zero the last state equals the first, so the accuracies can be checked by hand."""
-    model, history = train(
-        TINY, halves, tmp_path, trainable="fc", epochs=1, learning_rate=0.0, augment=False, batch_size=50
-    )
-    images, labels = torch.from_numpy(halves[0].images), torch.from_numpy(halves[0].labels)
-    with torch.inference_mode():
-        logits = model.eval()(Preprocess(32)(images))
-    row = history.iloc[0]
-    assert row["train_accuracy"] == pytest.approx((logits.argmax(1) == labels).float().mean().item(), abs=1e-6)
-    assert row["train_loss"] == pytest.approx(torch.nn.functional.cross_entropy(logits, labels).item(), rel=1e-4)
-    assert list(history) == [
-        "epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "learning_rate", "seconds",
-    ]  # fmt: skip
+def test_augmentation_is_of_each_epoch_anew_and_only_where_asked_for(tmp_path):
+    model, seen, checked = slim_resnet("layer4"), [], []
+    model.register_forward_pre_hook(lambda model, inputs: (seen if model.training else checked).append(inputs[0]))
+    fit(model, TINY, TRAIN, VALIDATION, tmp_path, CPU, "float32")
+    epochs = [torch.cat(seen[:3]), torch.cat(seen[3:])]
+    assert all(torch.equal(images, Preprocess(32)(torch.from_numpy(VALIDATION.images))) for images in checked)
+    for number, images in enumerate(epochs, 1):  # what the epoch's generator draws, by hand
+        generator = torch.Generator().manual_seed(1_000_003 * TINY.seed + number)
+        order = torch.randperm(22, generator=generator)
+        expected = [
+            Preprocess(32).normalize(Augment()(torch.from_numpy(TRAIN.images)[part], 32, generator))
+            for part in order.tensor_split(3)
+        ]
+        assert torch.equal(images, torch.cat(expected))
 
 
-def test_training_can_learn_a_few_images_by_heart(halves, tmp_path):
-    few = halves[0].subset(np.arange(64)), halves[1]
-    _, history = train(
-        TINY, few, tmp_path, trainable="all", epochs=12, learning_rate=1e-3, batch_size=16, augment=False
-    )
+@pytest.mark.parametrize("cached_views", [0, 2])
+def test_validation_goes_through_more_than_one_batch(tmp_path, cached_views):
+    """300 images are two batches, in their order, by the network in evaluation mode."""
+    many = noise_dataset(300, seed=2)
+    model, history, recorder = train(tmp_path, (TRAIN, many), epochs=1, cached_views=cached_views)
+    assert [len(logits) for logits in recorder.evaluations] == [150, 150]
+    with torch.no_grad():
+        logits = model.eval()(Preprocess(32)(torch.from_numpy(many.images)))
+    torch.testing.assert_close(torch.cat(recorder.evaluations), logits, atol=0.01, rtol=0.01)  # float16 features
+    loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(many.labels)).item()
+    assert history["validation_loss"][0] == pytest.approx(loss, rel=2e-3)
+
+
+# --- which tensors
+
+
+@pytest.mark.parametrize("cached_views", [0, 2])
+def test_frozen_tensors_and_statistics_are_bit_identical_after_training(tmp_path, cached_views):
+    before = slim_resnet("layer4").state_dict()
+    before = {name: tensor.clone() for name, tensor in before.items()}
+    model, _, recorder = train(tmp_path, cached_views=cached_views)
+    for name, tensor in before.items():
+        frozen = not name.startswith(("layer4", "fc"))
+        assert torch.equal(tensor, model.state_dict()[name]) == frozen, name
+    assert set(recorder.steps[0]["gradients"]) == {name for name in before if name.startswith(("layer4", "fc"))} & {
+        name for name, _ in model.named_parameters()
+    }
+
+
+@pytest.mark.parametrize("cached_views", [0, 1])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_precision_of_the_run_is_that_of_training_and_validation(tmp_path, precision, cached_views):
+    model, types = slim_resnet("layer4"), set()
+    model.fc.register_forward_hook(lambda fc, _, output: types.add((fc.training, output.dtype)))
+    config = dataclasses.replace(TINY, epochs=1, cached_views=cached_views)
+    fit(model, config, TRAIN, VALIDATION, tmp_path, CPU, precision)
+    assert types == {(mode, getattr(torch, precision)) for mode in (True, False)}
+    assert all(tensor.dtype != torch.bfloat16 for tensor in model.state_dict().values())
+
+
+def test_training_can_learn_a_few_images_by_heart(tmp_path):
+    _, history, _ = train(tmp_path, trainable="all", epochs=25, learning_rate=0.02, augment=False, label_smoothing=0.0)
     assert history["train_accuracy"].iloc[-1] > 0.9
     assert history["train_loss"].iloc[-1] < history["train_loss"].iloc[0] / 2
 
 
-@pytest.mark.parametrize("optimizer, schedule", [("adamw", "cosine"), ("sgd", "constant")])
-def test_learning_rate_follows_the_schedule(halves, tmp_path, optimizer, schedule):
-    _, history = train(
-        TINY, halves, tmp_path, trainable="fc", epochs=3, optimizer=optimizer, schedule=schedule, cached_views=1
-    )
-    rates = history["learning_rate"].tolist()
-    assert rates[-1] == TINY.learning_rate if schedule == "constant" else rates[0] > rates[1] > rates[2] > 0
+# --- which epoch
 
 
-def test_best_validation_epoch_is_kept_and_patience_stops(halves, tmp_path):
-    model, history = train(
-        TINY, halves, tmp_path, epochs=30, patience=2, learning_rate=3e-3, schedule="constant", cached_views=1
+def test_history_has_a_row_an_epoch_and_a_printed_line(tmp_path, monkeypatch, capsys):
+    now = np.zeros(1)
+
+    def half_a_second_and_more_each_time(step):
+        now[0] += 0.5 + 0.25 * step
+
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: now[0])
+    _, history, _ = train(tmp_path, accuracies=[0.4, 0.7], fail=half_a_second_and_more_each_time)
+    assert list(history) == [
+        "epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "learning_rate", "seconds",
+    ]  # fmt: skip
+    assert history["epoch"].tolist() == [1, 2]
+    assert history["validation_accuracy"].tolist() == pytest.approx([0.4, 0.7])
+    assert history["seconds"].tolist() == [2.25, 4.5]
+    first = history.iloc[0]
+    assert capsys.readouterr().out.splitlines()[0] == (
+        f"epoch 1/2  train loss {first['train_loss']:.3f} accuracy {first['train_accuracy']:.3f}  "
+        f"validation loss {first['validation_loss']:.3f} accuracy 0.400  2.2 s"
     )
-    best = history["validation_accuracy"].argmax()
-    assert len(history) == min(30, best + 1 + 2)
-    images, labels = torch.from_numpy(halves[1].images), torch.from_numpy(halves[1].labels)
-    with torch.inference_mode():
-        accuracy = (model.eval()(Preprocess(32)(images)).argmax(1) == labels).float().mean().item()
-    assert accuracy == pytest.approx(history["validation_accuracy"].max(), abs=0.02)  # float16 features
+
+
+@pytest.mark.parametrize("cached_views", [0, 2])
+@pytest.mark.parametrize(("accuracies", "best"), [([0.2, 0.6, 0.6, 0.4], 2), ([0.2, 0.1, 0.4, 0.5], 4), ([0.0] * 4, 1)])
+def test_the_first_epoch_of_the_best_validation_accuracy_is_kept(tmp_path, accuracies, best, cached_views):
+    """By accuracy, though the loss says otherwise; statistics of batch norm included."""
+    model, history, recorder = train(tmp_path, accuracies=accuracies, epochs=4, cached_views=cached_views)
+    assert history["validation_accuracy"].tolist() == pytest.approx(accuracies)
+    assert_same(model.state_dict(), recorder.states[best - 1])
+    assert not torch.equal(recorder.states[0]["fc.weight"], recorder.states[1]["fc.weight"])
+
+
+# --- what a broken training leaves
+
+
+def break_off(error, step):
+    def fail(number):
+        if number == step:
+            raise error
+
+    return fail
+
+
+@pytest.mark.parametrize("cached_views", [0, 2])
+@pytest.mark.parametrize("accuracies", [[0.2, 0.6, 0.4, 0.5], [0.2, 0.3, 0.1, 0.5]], ids=["best before", "best after"])
+def test_a_broken_run_goes_on_as_if_nothing_had_happened(tmp_path, cached_views, accuracies, capsys):
+    changes = {"epochs": 4, "cached_views": cached_views}
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "broken", accuracies=accuracies, fail=break_off(KeyboardInterrupt(), 7), **changes)
+    assert "\nStopped after epoch 2 of 4; the same call goes on from there.\n" in capsys.readouterr().out
+    resumed, history, recorder = train(tmp_path / "broken", accuracies=accuracies[2:], **changes)
+    assert len(recorder.steps) == 6  # two epochs
+    unbroken, expected, _ = train(tmp_path / "unbroken", accuracies=accuracies, **changes)
+    assert_same(resumed.state_dict(), unbroken.state_dict())
+    without = ["seconds", "validation_loss"]  # the accuracies made up for the tests bring their own loss
+    assert history.drop(columns=without).equals(expected.drop(columns=without))
+
+
+@pytest.mark.parametrize("cached_views", [0, 2])
+def test_after_the_last_epoch_nothing_is_computed_again(tmp_path, cached_views):
+    accuracies = [0.6, 0.4]
+    finished, history, _ = train(tmp_path, accuracies=accuracies, cached_views=cached_views)
+    model = slim_resnet("layer4")
+    config = dataclasses.replace(TINY, cached_views=cached_views)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "AugmentedImages", None)  # would fail if called
+        again, preparation_seconds = fit(model, config, TRAIN, VALIDATION, tmp_path, CPU, "float32")
+    assert_same(model.state_dict(), finished.state_dict())
+    assert again.equals(history) and (preparation_seconds > 0) == (cached_views > 0)
+
+
+def test_seconds_of_preparation_add_up_over_interruptions(tmp_path, monkeypatch):
+    spent = iter([3.0, 4.0])
+    now = [0.0]
+
+    def slow(*arguments):
+        now[0] += next(spent)
+        return sources(*arguments)
+
+    sources = loop._sources
+    monkeypatch.setattr(loop, "_sources", slow)
+    monkeypatch.setattr(loop.time, "perf_counter", lambda: now[0])
+    config = dataclasses.replace(TINY, cached_views=1)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path, fail=break_off(KeyboardInterrupt(), 4), cached_views=1)
+    assert fit(slim_resnet("layer4"), config, TRAIN, VALIDATION, tmp_path, CPU, "float32")[1] == 7.0
+    assert fit(slim_resnet("layer4"), config, TRAIN, VALIDATION, tmp_path, CPU, "float32")[1] == 7.0
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_loss_that_is_not_finite_stops_the_training(tmp_path, value):
+    model, before = slim_resnet("layer4"), []
+
+    def spoil(fc, _, logits):
+        if fc.training:
+            before.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+            if len(before) == 5:
+                impossible = float("nan") if value == "nan" else float("-inf")
+                return torch.where(torch.arange(7) == 3, impossible, logits)
+        return None
+
+    model.fc.register_forward_hook(spoil)
+    config = dataclasses.replace(TINY, label_smoothing=0.1)  # so that each class counts in each loss
+    with pytest.raises(DivergedError, match=rf"loss became {value} in epoch 2, with learning_rate 0\.0005: lower it\."):
+        fit(model, config, TRAIN, VALIDATION, tmp_path, CPU, "float32")
+    assert len(before) == 5
+    assert_same(dict(model.named_parameters()), {name: before[4][name] for name, _ in model.named_parameters()})
 
 
 KILLED_TRAINING = """
 import os, signal, sys
 from pathlib import Path
-import numpy as np
-import fer_nb_utils.training.loop as loop
-from fer_nb_utils.data.dataset import load, split_validation
-from fer_nb_utils.networks.device import choose_device
-from fer_nb_utils.networks.resnets import build_model
-from fer_nb_utils.training.config import TrainConfig
-from fer_nb_utils.training.loop import fit
+from test_loop import train
 
-config = TrainConfig(**eval(sys.argv[1]))
-parts = split_validation(load("sample"))
-halves = parts[0].subset(np.arange(160)), parts[1].subset(np.arange(60))
-whole_epoch = loop._Loop.epoch
-def epoch_that_dies(self, epoch, source):
-    result = whole_epoch(self, epoch, source)
-    if epoch == 3:
+def kill(step):
+    if step == 7:
         os.kill(os.getpid(), signal.SIGKILL)
-    return result
-loop._Loop.epoch = epoch_that_dies
-model = build_model("resnet18", "none", config.trainable)
-fit(model, config, *halves, Path(sys.argv[2]), choose_device("cpu"), "float32")
+
+train(Path(sys.argv[1]), fail=kill, epochs=4, cached_views=2)
 """
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
-@pytest.mark.parametrize("cached_views", [0, 2])
-def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(halves, tmp_path, cached_views):
-    config = dataclasses.replace(TINY, epochs=4, cached_views=cached_views)
-    arguments = [repr(dataclasses.asdict(config)), str(tmp_path / "killed")]
-    killed = subprocess.run([sys.executable, "-c", KILLED_TRAINING, *arguments], capture_output=True, text=True)
+def test_a_killed_run_ends_with_the_weights_of_an_unbroken_one(tmp_path):
+    here = Path(__file__).parent
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(here.parents[1]), str(here), str(here.parent)])}
+    command = [sys.executable, "-c", KILLED_TRAINING, tmp_path / "killed"]
+    killed = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert killed.stdout.count("epoch ") == 2
-    resumed, history = train(config, halves, tmp_path / "killed")
-    unbroken, expected = train(config, halves, tmp_path / "unbroken")
-    assert_same(resumed, unbroken)
+    resumed, history, _ = train(tmp_path / "killed", epochs=4, cached_views=2)
+    unbroken, expected, _ = train(tmp_path / "unbroken", epochs=4, cached_views=2)
+    assert_same(resumed.state_dict(), unbroken.state_dict())
     assert history.drop(columns="seconds").equals(expected.drop(columns="seconds"))
 
 
-def test_interrupt_keeps_the_last_epoch(halves, tmp_path, monkeypatch, capsys):
-    import fer_nb_utils.training.loop as loop
-
-    whole_epoch = loop._Loop.epoch
-
-    def interrupted(self, epoch, source):
-        if epoch == 2:
-            raise KeyboardInterrupt
-        return whole_epoch(self, epoch, source)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(loop._Loop, "epoch", interrupted)
-        train(TINY, halves, tmp_path)
-    assert "goes on from there" in capsys.readouterr().out
-    assert len(train(TINY, halves, tmp_path)[1]) == 2
-
-
-def test_cached_features_are_those_of_the_augmented_images(halves, tmp_path, monkeypatch):
-    model = build_model("resnet18", "none", "layer4")
-    backbone, _ = split_at(model, "layer4")
-    images = torch.from_numpy(halves[0].images[:20])
-    source = AugmentedImages(images, Preprocess(32), Augment())
-    in_memory = CachedFeatures(source, backbone, 3, 7, "float32", tmp_path / "features.npy")
-    assert in_memory.features.shape[:2] == (3, 20) and in_memory.features.dtype == torch.float16
-    assert not (tmp_path / "features.npy").exists()
-
-    indices, views = torch.arange(20), torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        generator = torch.Generator().manual_seed(7)
-        backbone.eval()
-        expected = torch.stack([backbone(source.batch(indices, generator)) for _ in range(3)])
-    chosen = torch.randint(3, (20,), generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(in_memory.batch(indices, views), expected[chosen, indices], atol=1e-2, rtol=1e-2)
-
-    monkeypatch.setattr("fer_nb_utils.training.features.MEMORY_LIMIT", 0)
-    on_disk = CachedFeatures(source, backbone, 3, 7, "float32", tmp_path / "features.npy")
-    assert (tmp_path / "features.npy").exists()
-    assert torch.equal(on_disk.features, in_memory.features)
-
-
-def test_unknown_device_is_one_sentence():
-    with pytest.raises(UserError, match="not available"):
-        choose_device("cuda:99")
-    assert choose_device("cpu") == CPU
-
-
-def test_precision_of_this_cpu_computes():
-    precision = best_precision(CPU)
-    with autocast(CPU, precision):
-        result = torch.nn.functional.linear(torch.ones(2, 4), torch.ones(3, 4))
-    assert result.float().tolist() == [[4.0] * 3] * 2
+def test_the_progress_bar_of_each_epoch_ends_full(tmp_path, monkeypatch):
+    bars = []
+    with open(os.devnull, "w") as nowhere:
+        monkeypatch.setattr(
+            loop, "progress_bar", lambda **options: bars.append(tqdm(**options, file=nowhere)) or bars[-1]
+        )
+        train(tmp_path)
+    assert [(bar.n, bar.total, bar.desc, bar.unit) for bar in bars] == [
+        (22, 22, f"epoch {epoch}/2", "image") for epoch in (1, 2)
+    ]

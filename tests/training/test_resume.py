@@ -8,10 +8,8 @@ import sys
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from fer_nb_utils.errors import DivergedError, UserError
-from fer_nb_utils.networks.resnets import build_model
 from fer_nb_utils.networks.transforms import Augment
 from fer_nb_utils.training import experiment, features, loop, provenance
 from fer_nb_utils.training.config import TrainConfig
@@ -169,19 +167,6 @@ def test_two_processes_do_not_share_a_folder(few, tmp_path):
         assert not (tmp_path / "run").exists()
     finally:
         other.communicate()
-
-
-def test_a_finished_run_is_read_without_its_initial_weights(few, tmp_path):
-    weights = tmp_path / "weights.safetensors"
-    save_file(build_model("resnet18", "none").state_dict(), weights)
-    config = dataclasses.replace(TINY, weights=str(weights), epochs=1)
-    first = experiment.run(config, few, tmp_path / "run", "cpu")
-    assert first.config["weights_kind"] == "file"
-    weights.unlink()
-    assert experiment.run(config, few, tmp_path / "run", "cpu").config == first.config
-    with pytest.raises(UserError, match="no weights at"):
-        experiment.run(dataclasses.replace(config, seed=1), few, tmp_path / "run", "cpu")
-    assert not (tmp_path / "run.previous-1").exists()
 
 
 def test_after_the_last_epoch_no_feature_is_computed_again(few, tmp_path, monkeypatch):

@@ -1,0 +1,152 @@
+import numpy as np
+import pandas as pd
+import pytest
+from made_up_predictions import random_table
+from scipy import stats
+
+from fer_nb_utils.results import comparison, measures
+from fer_nb_utils.results.comparison import seed_test, seeds_needed
+from fer_nb_utils.results.run_folder import Run
+
+
+def test_without_images_seed_test_is_welchs():
+    rng = np.random.default_rng(0)
+    for sizes in ((3, 3), (3, 5), (2, 4)):
+        a, b = rng.normal(0.6, 0.01, sizes[0]), rng.normal(0.61, 0.03, sizes[1])
+        expected = stats.ttest_ind(a, b, equal_var=False)
+        found = seed_test(a, -b)
+        assert found["p_value"] == pytest.approx(expected.pvalue)
+        assert found["estimate"] / found["error"] == pytest.approx(expected.statistic)
+    assert seed_test(a)["p_value"] == pytest.approx(stats.ttest_1samp(a, 0).pvalue)
+
+
+def test_the_choice_of_images_adds_to_the_error_but_to_no_degree_of_freedom():
+    a, b = np.array([0.60, 0.61, 0.62]), np.array([0.62, 0.64, 0.66])
+    found = seed_test(a, -b, image_variance=0.01**2)
+    error = np.sqrt(0.01**2 / 3 + 0.02**2 / 3 + 0.01**2)
+    assert found["error"] == pytest.approx(error) and found["estimate"] == pytest.approx(-0.03)
+    total, seeds = error**2, ((0.01**2 / 3) ** 2 + (0.02**2 / 3) ** 2) / 2
+    assert total**2 / seeds > 4  # Satterthwaite's; the seeds alone give four
+    assert found["p_value"] == pytest.approx(2 * stats.t.sf(0.03 / error, 4))
+    assert seed_test(a, -b, image_variance=1e-6)["p_value"] < seed_test(a, -b, image_variance=1e-4)["p_value"]
+    assert (found["networks"], found["seeds"]) == (2, 3)
+    assert found["seed_variance"] == pytest.approx(0.01**2 + 0.02**2)
+
+
+def test_a_single_run_has_no_spread_unless_it_is_known():
+    alone = seed_test([0.7], [-0.6, -0.61])
+    assert alone["estimate"] == pytest.approx(0.095) and np.isnan(alone["p_value"]) and np.isnan(alone["error"])
+    known = seed_test([0.7], [-0.6], known_sd=0.05)
+    assert known["error"] == pytest.approx(np.sqrt(2) * 0.05)
+    assert known["p_value"] == pytest.approx(2 * stats.norm.sf(0.1 / known["error"]))
+    assert seed_test([0.7, 0.8], known_sd=0.05)["p_value"] == pytest.approx(stats.ttest_1samp([0.7, 0.8], 0).pvalue)
+
+
+def test_no_spread_at_all_is_certain():
+    assert seed_test([0.5, 0.5], [-0.4, -0.4])["p_value"] == 0
+    assert seed_test([0.5, 0.5], [-0.5, -0.5])["p_value"] == 1
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize("image_share", [0.0, 0.3, 1.0, 3.0])
+@pytest.mark.parametrize("ratio", [1.0, 2.0])
+def test_seed_test_finds_a_difference_where_there_is_none_in_at_most_five_per_cent(seeds, image_share, ratio):
+    """Also where the seeds of one network scatter twice as much."""
+    rng, cases = np.random.default_rng(1), 20_000
+    a, b = rng.normal(size=(cases, seeds)), ratio * rng.normal(size=(cases, seeds))
+    image_variance = image_share * (1 + ratio**2) / seeds
+    images = rng.normal(scale=np.sqrt(image_variance), size=(cases, 1))
+    found = seed_test(a + images, -b, image_variance=image_variance)["p_value"] < 0.05
+    assert 0.005 < found.mean() <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / cases)
+
+
+def test_the_number_of_seeds_that_would_settle_it_does():
+    test = seed_test([0.62, 0.63, 0.64], [-0.63, -0.64, -0.65], image_variance=0.002**2)
+    needed = seeds_needed(test, 0.05)
+    for seeds, settled in ((needed, True), (needed - 1, False)):
+        error = np.sqrt(2 * 0.01**2 / seeds + 0.002**2)
+        assert (2 * stats.t.sf(0.01 / error, 2 * (seeds - 1)) < 0.05) == settled
+    assert needed > 3 and seeds_needed(test, 0.05 / 3) > needed
+    assert seeds_needed(test | {"image_variance": 0.006**2}, 0.05) == np.inf
+    assert seeds_needed(test | {"estimate": 10.0}, 0.05) == 4  # one more than there are
+
+
+def test_seeds_and_images_together_give_the_spread_of_repeated_experiments():
+    """Three seeds of each network on 400 images, again and again with other images and other seeds: the standard error
+    is that of the differences found, or a little above (what seeds and images do together counts twice)."""
+    rng = np.random.default_rng(3)
+    differences, errors = [], []
+    for _ in range(400):
+        easy = rng.normal(size=400)
+        accuracy = {name: (easy + rng.normal(size=(3, 1)) * 0.1 + rng.normal(size=(3, 400)) > 0) for name in "ab"}
+        means = accuracy["a"].mean(axis=0) - accuracy["b"].mean(axis=0)
+        found = seed_test(
+            accuracy["a"].mean(axis=1), -accuracy["b"].mean(axis=1), image_variance=means.var() / len(means)
+        )
+        differences.append(found["estimate"])
+        errors.append(found["error"])
+    assert 0.95 < np.sqrt(np.mean(np.square(errors))) / np.std(differences) < 1.35
+
+
+def some_run(**settings):
+    config = {
+        "model": "resnet18", "weights_label": "random", "trainable": "all", "image_size": 48, "epochs_run": 4,
+        "device_name": "one", "threads": 2, "parameters": 11, "trained_parameters": 5, "multiply_adds": 7,
+        "latency_ms": 1.5, "seconds": 60.0, "preparation_seconds": 5.0,
+    } | settings  # fmt: skip
+    metrics = {"full": {"accuracy": 0.6, "intervals": {"accuracy": [0.58, 0.62]}}}
+    return Run("", config, pd.DataFrame(), pd.DataFrame(), metrics)
+
+
+def test_cost_counts_the_preparation():
+    table = comparison.cost_table({"a": some_run(), "b": some_run(preparation_seconds=0.0, threads=1)})
+    assert table["training_seconds"].tolist() == [65, 60] and table["threads"].tolist() == [2, 1]
+    assert table.loc["a", ["accuracy", "low", "high", "latency_ms"]].tolist() == [0.6, 0.58, 0.62, 1.5]
+    assert table.index.name == "run"
+
+
+def test_times_are_comparable_on_the_same_device_threads_and_epochs():
+    assert comparison.unlike_times([some_run(), some_run(seconds=1.0, model="resnet50")]) == []
+    for key, value in (("device_name", "two"), ("threads", 1), ("epochs_run", 5)):
+        assert comparison.unlike_times([some_run(), some_run(**{key: value})]) == [key]
+    sessions = [{"device_name": "one", "threads": 2}, {"device_name": "two", "threads": 2}]
+    assert comparison.unlike_times([some_run(sessions=sessions[:1]), some_run()]) == []
+    assert comparison.unlike_times([some_run(sessions=sessions)]) == ["device_name"]
+
+
+def test_mcnemar_is_exact_below_25_discordant_images_and_chi_squared_from_there():
+    for only_a, only_b in ((17, 7), (18, 7), (40, 10), (0, 3)):
+        a = random_table(100).assign(label="happy")
+        right, wrong = (
+            a.assign(**{name: float(name == guess) for name in measures.CLASSES}) for guess in ("happy", "sad")
+        )
+        a = pd.concat([right[:only_a], wrong[only_a:]])
+        b = pd.concat([wrong[:only_a], right[only_a : only_a + only_b], wrong[only_a + only_b :]])
+        found = comparison.mcnemar(a, b)
+        assert (found["b"], found["c"]) == (only_a, only_b)
+        if only_a + only_b < 25:
+            expected = stats.binomtest(only_a, only_a + only_b).pvalue
+        else:
+            expected = stats.chi2.sf((abs(only_a - only_b) - 1) ** 2 / (only_a + only_b), df=1)
+        assert found["p_value"] == pytest.approx(expected)
+
+
+def test_mcnemars_smallest_p_values_are_not_zero():
+    right = random_table(2000).assign(label="happy", **{name: float(name == "happy") for name in measures.CLASSES})
+    wrong = right.assign(happy=0.0, sad=1.0)
+    assert 0 < comparison.mcnemar(right, wrong)["p_value"] < 1e-300
+
+
+def test_comparison_with_the_paper():
+    models = pd.Index(["a", "b"], name="model")
+    paper = pd.DataFrame({"accuracy": [0.65, 0.66], "auc": [0.9, 0.8], "support": [7178, 7178]}, index=models)
+    ours = pd.DataFrame({"auc": [0.95], "accuracy": [0.6], "support": [350]}, index=["a"])
+    result = comparison.compare_with_paper(ours, paper, same_data=True)
+    assert result.columns.tolist() == ["paper", "ours", "difference"]
+    assert result.loc[("a", "accuracy")].tolist() == pytest.approx([0.65, 0.6, -0.05])
+    assert result.loc[("a", "auc"), "difference"] == pytest.approx(0.05)
+    assert result.loc[("b", "auc"), "paper"] == 0.8 and np.isnan(result.loc[("b", "auc"), "ours"])
+    assert result.loc[("a", "support"), ["paper", "ours"]].tolist() == [7178, 350]
+    assert np.isnan(result.loc[("a", "support"), "difference"])  # once printed as -6,828
+    others = comparison.compare_with_paper(ours, paper, same_data=False)
+    assert others["difference"].isna().all() and others["ours"].equals(result["ours"])

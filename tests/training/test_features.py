@@ -1,0 +1,165 @@
+"""Fresh augmented images and cached features: what the loop reads."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import chisquare
+from tiny_training import noise_dataset, slim_resnet
+from tqdm import tqdm
+
+from fer_nb_utils.errors import UserError
+from fer_nb_utils.networks.resnets import split_at
+from fer_nb_utils.networks.transforms import Augment, Preprocess
+from fer_nb_utils.training import features
+from fer_nb_utils.training.features import AugmentedImages, CachedFeatures, compute_features
+
+CPU = torch.device("cpu")
+SIZE = 2 * 20 * (8 * 8 * 8) * 2  # bytes of two views of 20 images
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.from_numpy(noise_dataset(300).images)  # two batches of features
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    model = slim_resnet("layer4")
+    return split_at(model, "layer4")[0]
+
+
+def generator(seed=7):
+    return torch.Generator().manual_seed(seed)
+
+
+def computed(images, backbone, folder, augment=None, views=3, seed=7, precision="float32"):
+    source = AugmentedImages(images, Preprocess(32), augment)
+    return compute_features(source, backbone, views, seed, precision, folder / "features.npy")
+
+
+def test_fresh_images_are_augmented_then_normalised(images):
+    indices = torch.tensor([5, 2, 280])
+    fresh = AugmentedImages(images, Preprocess(32), Augment(brightness=0.5)).batch(indices, 1, generator())
+    expected = Preprocess(32).normalize(Augment(brightness=0.5)(images[indices], 32, generator()))
+    assert fresh.shape == (3, 3, 32, 32) and torch.equal(fresh, expected)
+
+
+def test_plain_images_are_those_of_the_evaluation(images):
+    indices = torch.tensor([5, 2, 280])
+    plain = AugmentedImages(images, Preprocess(32), None).batch(indices, 1, generator())
+    assert torch.equal(plain, Preprocess(32)(images[indices]))
+
+
+def test_cached_features_are_those_of_the_augmented_images(images, backbone, tmp_path):
+    backbone.train()  # as after an epoch: the statistics of the frozen batch norms count, and stay
+    statistics = {name: tensor.clone() for name, tensor in backbone.state_dict().items()}
+    found = computed(images, backbone, tmp_path, Augment())
+    assert found.shape == (3, 300, 8, 8, 8) and found.dtype == np.float16
+    assert all(torch.equal(tensor, statistics[name]) for name, tensor in backbone.state_dict().items())
+    draw, source = generator(), AugmentedImages(images, Preprocess(32), Augment())
+    with torch.no_grad():
+        backbone.eval()
+        expected = [
+            torch.cat([backbone(source.batch(part, 0, draw)) for part in torch.arange(300).split(150)])
+            for _ in range(3)
+        ]
+    np.testing.assert_allclose(found, torch.stack(expected), atol=2e-3, rtol=2e-3)  # float16
+    assert abs(found[0] - found[1]).max() > 0.1  # the views differ
+    assert not np.array_equal(found, computed(images, backbone, tmp_path, Augment(), seed=8))
+
+
+def test_head_over_cached_features_computes_what_the_network_computes(images, tmp_path):
+    for trainable in ("fc", "layer3"):
+        model = slim_resnet(trainable).eval()
+        backbone, head = split_at(model, trainable)
+        cached = CachedFeatures(computed(images[:20], backbone, tmp_path, views=1), CPU, seed=0)
+        indices = torch.tensor([3, 0, 19])
+        with torch.no_grad():
+            logits, expected = head(cached.batch(indices, 4, generator())), model(Preprocess(32)(images[indices]))
+        torch.testing.assert_close(logits, expected, atol=5e-3, rtol=5e-3)
+
+
+def test_features_are_computed_in_the_precision_of_the_run(images, backbone, tmp_path):
+    types = []
+    handle = backbone[-1][0].conv1.register_forward_hook(lambda _, inputs, output: types.append(output.dtype))
+    for precision in ("float32", "bfloat16"):
+        computed(images[:4], backbone, tmp_path, views=1, precision=precision)
+    handle.remove()
+    assert types == [torch.float32, torch.bfloat16]
+
+
+@pytest.fixture
+def cached():
+    """Features that say of which view and image they are."""
+    views, rows = np.meshgrid(np.arange(5), np.arange(2000), indexing="ij")
+    return CachedFeatures(np.stack([views, rows], axis=2).astype(np.float16), CPU, seed=3)
+
+
+def test_each_epoch_takes_the_next_view_of_every_image(cached):
+    indices = torch.tensor([7, 1999, 0, 7])
+    epochs = [cached.batch(indices, epoch, generator()) for epoch in range(1, 11)]
+    for batch in epochs:
+        assert batch.dtype == torch.float32 and batch[:, 1].tolist() == [7, 1999, 0, 7]
+    views = torch.stack([batch[:, 0] for batch in epochs])
+    assert (views[1:] - views[:-1]).remainder(5).unique().tolist() == [1]
+    assert torch.equal(views[5:], views[:5])
+    assert all(views[:5, image].unique().tolist() == [0, 1, 2, 3, 4] for image in range(4))
+
+
+def test_first_views_are_drawn_uniformly_by_the_seed(cached):
+    first = cached.batch(torch.arange(2000), 0, generator())[:, 0].long()
+    assert chisquare(torch.bincount(first, minlength=5)).pvalue > 0.01
+    same, other = (CachedFeatures(cached.features, CPU, seed) for seed in (3, 4))
+    assert torch.equal(same.batch(torch.arange(2000), 0, generator())[:, 0], first.float())
+    assert not torch.equal(other.batch(torch.arange(2000), 0, generator())[:, 0], first.float())
+
+
+def test_features_beyond_the_limit_go_to_disk(images, backbone, tmp_path, monkeypatch):
+    spill = tmp_path / "features.npy"
+    assert features.MEMORY_LIMIT == 2**30
+    monkeypatch.setattr(features, "MEMORY_LIMIT", SIZE)
+    in_memory = computed(images[:20], backbone, tmp_path, Augment(), views=2)
+    assert not spill.exists()
+    monkeypatch.setattr(features, "MEMORY_LIMIT", SIZE - 1)
+    on_disk = computed(images[:20], backbone, tmp_path, Augment(), views=2)
+    assert isinstance(on_disk, np.memmap) and np.array_equal(in_memory, on_disk)
+    assert np.array_equal(np.load(spill), in_memory)
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="no reservation on this system")
+@pytest.mark.parametrize("when", ["before", "while reserving"])
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(images, backbone, tmp_path, monkeypatch, when):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(features, "MEMORY_LIMIT", 0)
+    if when == "before":
+        usage = features.shutil.disk_usage(tmp_path)
+        monkeypatch.setattr(features.shutil, "disk_usage", lambda path: usage._replace(free=SIZE - 1))
+    else:
+        monkeypatch.setattr(features.os, "posix_fallocate", full)
+    with pytest.raises(UserError, match=r"need 0\.0 GB in .*: free some, or lower cached_views\.$"):
+        computed(images[:20], backbone, tmp_path, views=2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_room_on_the_disk_is_reserved_before_anything_is_written(images, backbone, tmp_path, monkeypatch):
+    reserved = []
+    monkeypatch.setattr(features, "MEMORY_LIMIT", 0)
+    monkeypatch.setattr(features.os, "posix_fallocate", lambda file, start, size: reserved.append((start, size)))
+    usage = features.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(features.shutil, "disk_usage", lambda path: usage._replace(free=SIZE))
+    computed(images[:20], backbone, tmp_path, views=2)
+    assert reserved == [(0, (tmp_path / "features.npy").stat().st_size)]
+
+
+def test_the_progress_bar_ends_full(images, backbone, tmp_path, monkeypatch):
+    bars = []
+    with open(os.devnull, "w") as nowhere:
+        monkeypatch.setattr(
+            features, "progress_bar", lambda **options: bars.append(tqdm(**options, file=nowhere)) or bars[-1]
+        )
+        computed(images, backbone, tmp_path, views=2)
+    assert [(bar.n, bar.total, bar.desc, bar.unit) for bar in bars] == [(600, 600, "features", "image")]
