@@ -81,10 +81,13 @@ def _run(profile_name: str, given: dict[str, str], only: tuple[str, ...], run_di
     profile = load_profile(profile_name)
     given = located(given, Path.cwd())
     if "data" not in profile.parameters | given:
-        profile.parameters["data"] = _real_data(profile.name)
+        if not (path := os.environ.get("FER2013_PATH")):
+            raise UserError(f"The profile {profile.name} needs FER-2013: give --data PATH or set FER2013_PATH.")
+        profile.parameters.update(located({"data": path}, Path.cwd()))
     if update and not run_dir:  # nothing left from before, however the package has changed
         run_dir = Path(tempfile.mkdtemp(prefix="fer_nb_update-"))
-    run_dir = (run_dir or ROOT / "runs" / _folder_name(profile.name, given)).absolute()
+    other_data = f"-{Path(given['data']).stem}" if profile.name == "sample" and "data" in given else ""  # kept apart
+    run_dir = (run_dir or ROOT / "runs" / (profile.name + other_data)).absolute()
     check_writable(run_dir / "run.json")
     jobs = plan(profile, given, only, run_dir)
     click.echo(f"{profile.title}\nresults: {run_dir}")
@@ -106,20 +109,6 @@ def _run(profile_name: str, given: dict[str, str], only: tuple[str, ...], run_di
         from .series.maintain import update_notebooks
 
         update_notebooks(run_dir, jobs)
-
-
-def _real_data(profile: str) -> str:
-    from .series.parameters import located
-
-    path = os.environ.get("FER2013_PATH")
-    if not path:
-        raise UserError(f"The profile {profile} needs FER-2013: give --data PATH or set FER2013_PATH.")
-    return located({"data": path}, Path.cwd())["data"]
-
-
-def _folder_name(profile: str, given: dict[str, str]) -> str:
-    """A folder of its own for other data than the profile's, so that results do not mix."""
-    return f"{profile}-{Path(given['data']).stem}" if profile == "sample" and "data" in given else profile
 
 
 @main.command()
@@ -147,7 +136,7 @@ def _read_config(path: Path) -> dict:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         missing = [name for name in (*needed, "weights_sha256") if name not in config]
-        missing += [] if "fingerprint" in config["data"] else ["data: fingerprint"]
+        config["data"]["fingerprint"]
     except (ValueError, LookupError, TypeError) as error:
         raise UserError(f"{path} is not the config.json of a finished run; choose another file.") from error
     if missing:

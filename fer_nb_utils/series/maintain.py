@@ -57,16 +57,14 @@ def cleaned(executed: NotebookNode) -> NotebookNode:
         if cell.cell_type == "code":
             count += 1
             cell.execution_count = count
-            cell.outputs = [_numbered(output, count) for output in _merged(cell.outputs) if not _is_widget(output)]
+            cell.outputs = [
+                _numbered(output, count) for output in _merged(cell.outputs) if WIDGET not in output.get("data", {})
+            ]
     notebook.cells = cells
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     notebook.metadata = nbformat.from_dict({"kernelspec": kernel, "language_info": {"name": "python"}})
     notebook.nbformat_minor = 5
     return notebook
-
-
-def _is_widget(output: NotebookNode) -> bool:
-    return WIDGET in output.get("data", {})
 
 
 def _numbered(output: NotebookNode, count: int) -> NotebookNode:

@@ -74,10 +74,9 @@ def load_profile(name: str) -> Profile:
         name: _checked_table(section, SECTION, f"The profile {path}: notebooks.{name}")
         for name, section in content["notebooks"].items()
     }
-    for section in notebooks.values():
-        section["parameters"] = located(section["parameters"], path.parent)
-    parameters = located(content["parameters"], path.parent)
-    return Profile(path.stem, content["title"], content["cell_timeout"], parameters, notebooks)
+    for table in (content, *notebooks.values()):
+        table["parameters"] = located(table["parameters"], path.parent)
+    return Profile(path.stem, content["title"], content["cell_timeout"], content["parameters"], notebooks)
 
 
 def _checked_table(given: object, defaults: dict[str, object], where: str) -> dict[str, object]:

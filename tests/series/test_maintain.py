@@ -79,7 +79,7 @@ def test_a_config_that_is_none_cannot_be_repeated(finished_run, tmp_path):
         ("{", "is not the config.json of a finished run"),
         ("[]", "is not the config.json of a finished run"),
         ('{"data": 3}', "is not the config.json of a finished run"),
-        ('{"data": {}}', "does not give model, weights"),
+        ('{"data": {}}', "is not the config.json of a finished run"),
         (json.dumps(lacking), "does not give epochs, seed;"),
         (json.dumps(finished_run.config | {"epochs": "many"}), "epochs is 'many'"),
     ):
