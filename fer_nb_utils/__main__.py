@@ -40,7 +40,7 @@ def main() -> None:
 @main.command()
 @click.option("--profile", default="sample", show_default=True, help="sample, laptop or paper, or a .toml file.")
 @click.option("--data", help="FER-2013 (zip, folder or CSV), a folder of faces, or 'sample'.")
-@click.option("--weights", help="imagenet, none, or a file or folder of state dicts.")
+@click.option("--weights", help="imagenet, embedded, none, or a file or folder of state dicts.")
 @click.option("--device", help="auto, cpu, mps, cuda or cuda:1.")
 @click.option("--only", multiple=True, metavar="NN [NN ...]", help="Only the notebooks with these numbers.")
 @click.option("--run-dir", type=click.Path(path_type=Path), help="Where results go (default: runs/<profile>).")
@@ -164,6 +164,18 @@ def publish(folders: tuple[Path, ...], checkpoint: str | None) -> None:
 
     for written in publish_runs(folders, checkpoint):
         click.echo(written)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def embed(folder: Path) -> None:
+    """For maintainers: make the embedded backbones from FOLDER's resnetNN.pth and the facts in resnetNN.json."""
+    from .networks import backbones
+
+    for name in backbones.SHA256:
+        facts = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        digest = backbones.embed(folder / f"{name}.pth", facts, backbones.backbone_path(name))
+        click.echo(f"{name}: write its hash into backbones.SHA256 and the card: {digest}")
 
 
 @main.command()

@@ -20,9 +20,9 @@ CHECKPOINTS = Path(__file__).parent / "checkpoints"
 SCALE = ".scale"
 # SHA-256 of the files: what a run records as its initial weights is what it had
 SHA256 = {
-    "resnet18": "4134b552e7a0e43341a69ae89b6432948973453e747fa0fc4a9eb0461a0019e3",
-    "resnet34": "e3da8eb7cadcf35be33cecf5186242d4b3478abbf98b408a09b31320dffcd3fa",
-    "resnet50": "72301d1ad4463f4437d98100ee0aeda989d4bd489ed635c4731be926303e77e0",
+    "resnet18": "10dfcdb1f83bb73846171608485c4fbdef5f6354bbcbd413c3c4b5182eac4b41",
+    "resnet34": "d9015d909d57a1c58370c03c7ca063205b18c20ca3db365494327d60ef493644",
+    "resnet50": "c7a1a259045355736879298af2582b4935267a51e0db2084990bad1af5adb5f6",
 }
 
 
@@ -77,6 +77,7 @@ def embed(source: Path, facts: dict[str, object], path: Path) -> str:
 
     `facts`: what is known of it (arch, label, past, ...), kept in the file's metadata.
     """
+    facts = facts | {"source_sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
     state = torch.load(source, map_location="cpu", weights_only=True)
     kept = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
     metadata = {"facts": json.dumps(facts, sort_keys=True)}  # one entry: of several, the order in the file is random
