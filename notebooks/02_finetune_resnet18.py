@@ -44,11 +44,11 @@ device = "auto"
 seed = 0
 weights = "embedded"  # or "imagenet", "none" (random), or a file or folder of state dicts
 trainable = "layer4"  # first trained stage: fc, layer4, layer3, layer2, layer1 or all
-image_size = 64
-epochs = 6
+image_size = 48
+epochs = 4
 batch_size = 32
 learning_rate = 0.0005
-cached_views = 4  # copies of each image whose frozen features are kept; 0: a fresh one in every epoch
+cached_views = 2  # copies of each image whose frozen features are kept; 0: a fresh one in every epoch
 
 # %%
 from dataclasses import replace
