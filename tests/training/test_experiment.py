@@ -19,7 +19,7 @@ from fer_nb_utils.networks.resnets import build_model
 from fer_nb_utils.networks.transforms import Preprocess
 from fer_nb_utils.results.comparison import common_protocol
 from fer_nb_utils.results.run_folder import Run
-from fer_nb_utils.training import experiment
+from fer_nb_utils.training import experiment, features
 
 NAMES = {"settings.json", "config.json", "history.csv", "model.safetensors", "predictions.csv", "metrics.json"}
 REAL = {"Training": 700, "PublicTest": 150, "PrivateTest": 150}
@@ -72,11 +72,13 @@ def test_a_finished_run_is_read_not_repeated(finished_run, sample, monkeypatch):
     assert experiment.run(TINY_RUN, sample, finished_run.folder, "cpu").config == finished_run.config
 
 
-def test_other_settings_move_the_old_run_aside(few, finished_run, tmp_path, capsys):
+def test_other_settings_move_the_old_run_aside(few, finished_run, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(features, "MEMORY_LIMIT", 0)
     copy_of_finished = shutil.copytree(finished_run.folder, tmp_path / "run")
     experiment.run(dataclasses.replace(TINY_RUN, seed=1), few, copy_of_finished, "cpu")
     assert Run.load(tmp_path / "run.previous-1").config == finished_run.config
     assert Run.load(copy_of_finished).config["seed"] == 1
+    assert {path.name for path in copy_of_finished.iterdir()} == NAMES  # no cached features
     assert "held a run with another seed; it is now run.previous-1." in capsys.readouterr().out
 
 
@@ -133,7 +135,7 @@ class OnlyWhatTrainingNeeds(MetaPathFinder):
 
 sys.meta_path.insert(0, OnlyWhatTrainingNeeds())
 import numpy as np
-from fer_nb_utils.training import experiment
+from fer_nb_utils.training import experiment, features
 from fer_nb_utils.data.dataset import Dataset
 from fer_nb_utils.training.config import TrainConfig
 

@@ -1,6 +1,7 @@
 """Fresh augmented images and cached features: what the loop reads."""
 
 import os
+import re
 
 import numpy as np
 import pytest
@@ -124,25 +125,29 @@ def test_features_beyond_the_limit_go_to_disk(images, backbone, tmp_path, monkey
     assert not spill.exists()
     monkeypatch.setattr(features, "MEMORY_LIMIT", SIZE - 1)
     on_disk = computed(images[:20], backbone, tmp_path, Augment(), views=2)
-    assert isinstance(on_disk, np.memmap) and np.array_equal(in_memory, on_disk)
+    assert isinstance(on_disk, np.memmap) and on_disk.dtype == np.float16 and np.array_equal(in_memory, on_disk)
     assert np.array_equal(np.load(spill), in_memory)
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="no reservation on this system")
-@pytest.mark.parametrize("when", ["before", "while reserving"])
-def test_a_full_disk_is_one_sentence_and_leaves_nothing(images, backbone, tmp_path, monkeypatch, when):
+@pytest.mark.parametrize("reason", ["too little is free", "[Errno 28] No space left on device"])
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(images, backbone, tmp_path, monkeypatch, reason):
+    """Known before, or found out while reserving."""
+
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(features, "MEMORY_LIMIT", 0)
-    if when == "before":
-        usage = features.shutil.disk_usage(tmp_path)
-        monkeypatch.setattr(features.shutil, "disk_usage", lambda path: usage._replace(free=SIZE - 1))
-    else:
-        monkeypatch.setattr(features.os, "posix_fallocate", full)
-    with pytest.raises(UserError, match=r"need 0\.0 GB in .*: free some, or lower cached_views\.$"):
+    free = SIZE - 1 if reason == "too little is free" else 10 * SIZE
+    usage = features.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(features.shutil, "disk_usage", lambda path: usage._replace(free=free))
+    monkeypatch.setattr(features.os, "posix_fallocate", full)
+    message = f"Cached features need 0.0 GB in {tmp_path} ({reason}): free some, or lower cached_views."
+    with pytest.raises(UserError, match=f"^{re.escape(message)}$"):
         computed(images[:20], backbone, tmp_path, views=2)
     assert not list(tmp_path.iterdir())
+    with pytest.raises(UserError, match=r"^Cached features need 1\.8 GB in "):
+        features._allocate((2, 1000, 450_000), tmp_path / "features.npy")
 
 
 def test_room_on_the_disk_is_reserved_before_anything_is_written(images, backbone, tmp_path, monkeypatch):
