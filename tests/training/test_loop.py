@@ -156,11 +156,13 @@ def test_history_has_a_row_an_epoch_and_a_printed_line(tmp_path, monkeypatch, ca
     assert history["epoch"].tolist() == [1, 2]
     assert history["validation_accuracy"].tolist() == pytest.approx([0.4, 0.7])
     assert history["seconds"].tolist() == [2.25, 4.5]
-    first = history.iloc[0]
-    assert capsys.readouterr().out.splitlines()[0] == (
-        f"epoch 1/2  train loss {first['train_loss']:.3f} accuracy {first['train_accuracy']:.3f}  "
-        f"validation loss {first['validation_loss']:.3f} accuracy 0.400  2.2 s"
-    )
+    assert capsys.readouterr().out.splitlines() == [
+        f"epoch {epoch}/2  train loss {row['train_loss']:.3f} accuracy {row['train_accuracy']:.3f}  "
+        f"validation loss {row['validation_loss']:.3f} accuracy {accuracy}  {seconds} s"
+        for (_, row), epoch, accuracy, seconds in zip(
+            history.iterrows(), (1, 2), ("0.400", "0.700"), ("2.2", "4.5"), strict=True
+        )
+    ]
 
 
 @pytest.mark.parametrize("cached_views", [0, 2])
