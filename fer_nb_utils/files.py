@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from .errors import UserError
 
 
@@ -37,6 +39,18 @@ def write_text(path: str | Path, text: str) -> None:
 def write_json(path: str | Path, obj: object) -> None:
     """Write `obj` as indented JSON; NaN and infinity raise ValueError, for they are not JSON."""
     write_text(path, json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+@contextmanager
+def locked(path: Path, sentence: str) -> Iterator[None]:
+    """Hold the lock file `path`, in a folder made if need be. Raises UserError(sentence) when another process does."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(path).acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(sentence) from error
+    with lock:
+        yield
 
 
 def check_writable(path: str | Path) -> None:

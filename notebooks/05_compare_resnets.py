@@ -17,7 +17,7 @@
 # # Comparing ResNet18, ResNet34 and ResNet50
 #
 # **You will learn** how to compare networks fairly: the paper's Tables 1 and 2 with intervals, whether a difference is
-# more than chance, what accuracy costs, and how to check a paper's claims one by one, by rules fixed beforehand.
+# more than chance, what accuracy costs, and how to check a paper's claims one by one, by rules that are written down.
 #
 # **Time:** about half a minute of computing (nothing is trained here), 20 minutes of reading.
 #
@@ -310,9 +310,11 @@ if networks:
 # ## The paper's claims, and how each is judged
 #
 # A rule says when a statement is true of a set of runs, when false, and when they cannot decide it. Rules belong before
-# results. "Beyond chance" means a t-test at 5 % in which two kinds of chance count: that of training, known only from
+# results; these were rewritten after the runs of part B had been made, and before any run from the embedded backbones.
+# "Beyond chance" means a t-test at 5 % in which two kinds of chance count: that of training, known only from
 # several runs with different seeds, and that of which images were in the test. One run of each network cannot rank
-# them, however many images it is tested on. Each rule errs in at most 5 % of cases where there is no difference.
+# them, however many images it is tested on. Each rule is meant to err in at most 5 % of cases where there is no
+# difference; the tests show it by simulation.
 
 # %%
 display(Markdown(markdown(rules().to_frame().rename_axis("claim"))))
@@ -451,8 +453,8 @@ if real_depths:
     show_intervals(real_depths, work.reference, "_resnet18_depths")
 
 # %% [markdown]
-# Each step upwards in what is trained is worth more than the intervals are wide: 47 % with `fc`, 62 % with `layer4`,
-# 68 % with all layers.
+# The steps are wider than the intervals: 47 % with `fc`, 62 % with `layer4`, 68 % with all layers. The runs differ in
+# their learning rates too, and the last in label smoothing and epochs, so they do not say what each layer is worth.
 
 # %%
 if len(real_depths) > 1:

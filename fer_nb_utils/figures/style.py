@@ -67,7 +67,7 @@ def finish(figure: Figure, title: str, note: str) -> Figure:
     figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
     if note:
         width = int(figure.get_figwidth() * 15.5)  # characters of SMALL text that fit a line
-        text = textwrap.fill(note, width).replace("$", r"\$")  # names of data are no formulas
+        text = textwrap.fill(note, width)
         figure.supxlabel(text, x=0.01, ha="left", fontsize=SMALL, style="italic", color=FAINT)
     return figure
 

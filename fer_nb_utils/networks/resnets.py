@@ -151,7 +151,7 @@ def _read_imagenet(name: str) -> Weights:
     except (URLError, OSError, RuntimeError) as error:
         raise WeightsError(
             f"The ImageNet weights of {name} could not be downloaded; fetch {published.url} elsewhere and "
-            f"put the file at {target}, or name a folder that holds it as weights, or use weights=none."
+            f"put the file at {target}, or name a folder that holds it as weights, or use weights=embedded."
         ) from error
     return Weights("imagenet", IMAGENET, hashlib.sha256(target.read_bytes()).hexdigest(), state)
 

@@ -13,11 +13,9 @@ from pathlib import Path
 
 import nbformat
 import papermill
-from filelock import FileLock, Timeout
 from papermill.exceptions import PapermillExecutionError
 
-from ..errors import UserError
-from ..files import atomic_path, write_json
+from ..files import atomic_path, locked, write_json
 from ..paths import NOTEBOOKS
 from .plan import Job, Profile, digest
 from .workspace import Workspace
@@ -95,9 +93,9 @@ def run(profile: Profile, jobs: list[Job], run_dir: Path, folder: Path = NOTEBOO
     `KeyboardInterrupt` stops the running notebook and its kernel and is passed on, and so is the `OSError` of a full
     disk. Raises UserError when another process runs notebooks in the same folder.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
     failures = []
-    with _alone(run_dir), _own_kernel():
+    busy = f"Another run is at work in {run_dir}; wait for its end, or give another --run-dir."
+    with locked(run_dir / ".lock", busy), _own_kernel():
         series = Series.open(run_dir, profile.name)
         for job in jobs:
             if series.is_done(job):
@@ -112,17 +110,6 @@ def run(profile: Profile, jobs: list[Job], run_dir: Path, folder: Path = NOTEBOO
             if error:
                 failures.append(f"{job.name}, cell {error['cell']}: {error['name']}: {error['message']}")
     return failures
-
-
-@contextmanager
-def _alone(run_dir: Path) -> Iterator[None]:
-    """Two processes in one run folder would train and write the same things."""
-    try:
-        lock = FileLock(run_dir / ".lock").acquire(timeout=0)
-    except Timeout as error:
-        raise UserError(f"Another run is at work in {run_dir}; wait for its end, or give another --run-dir.") from error
-    with lock:
-        yield
 
 
 def _execute(job: Job, copy: Path, timeout: int, folder: Path) -> dict | None:

@@ -3,14 +3,11 @@
 import dataclasses
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
 from safetensors.torch import save_file
 from torchvision.models import ResNet
 
@@ -18,7 +15,7 @@ from ..classes import CLASSES
 from ..data.audit import audit
 from ..data.dataset import Dataset, split_validation
 from ..errors import DivergedError, UserError, WeightsError
-from ..files import atomic_path, write_json
+from ..files import atomic_path, locked, write_json
 from ..networks.cost import count_parameters, latency_ms, multiply_adds
 from ..networks.device import best_precision, choose_device, device_name
 from ..networks.prediction import predict
@@ -50,7 +47,8 @@ def run(config: TrainConfig, dataset: Dataset, folder: str | Path, device: str =
         "recipe": recipe(config),
         "source_revision": source_revision(),
     }
-    with _locked(folder):
+    busy = f"Another process trains in {folder}: wait for it, or choose another folder."
+    with locked(folder.with_name(f".{folder.name}.lock"), busy):
         try:
             weights = read_weights(config.model, config.weights)
             settings["weights_sha256"] = weights.sha256
@@ -173,18 +171,6 @@ def _test(model: ResNet, test: Dataset, config: TrainConfig) -> pd.DataFrame:
     probabilities = predict(model, torch.from_numpy(test.images), Preprocess(config.image_size))
     identity = {"file": test.files, "usage": test.usage, "label": [CLASSES[label] for label in test.labels]}
     return pd.DataFrame(identity).join(pd.DataFrame(probabilities, columns=list(CLASSES)))
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Nobody else trains in `folder` meanwhile. Raises UserError when somebody does."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
-    try:
-        with lock.acquire(timeout=0):
-            yield
-    except Timeout as error:
-        raise UserError(f"Another process trains in {folder}: wait for it, or choose another folder.") from error
 
 
 def _settings_of(folder: Path) -> dict:

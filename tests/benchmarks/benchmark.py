@@ -36,7 +36,7 @@ from fer_nb_utils.networks.load import load_network
 from fer_nb_utils.networks.resnets import build_model, split_at, train_mode
 from fer_nb_utils.networks.transforms import IMAGENET_MEAN, IMAGENET_STD, Augment, Preprocess
 from fer_nb_utils.training.config import TrainConfig
-from fer_nb_utils.training.features import AugmentedImages, CachedFeatures
+from fer_nb_utils.training.features import AugmentedImages, CachedFeatures, compute_features
 from fer_nb_utils.training.loop import _Loop
 
 CPU = torch.device("cpu")
@@ -101,7 +101,8 @@ def caching(data: str | None, images: int) -> None:
             backbone, head = split_at(model, trainable)
             start = time.perf_counter()
             source = AugmentedImages(torch.from_numpy(train.images), Preprocess(size), Augment())
-            cached = CachedFeatures(source, backbone, views, 0, PRECISION, Path(folder) / "features.npy")
+            features = compute_features(source, backbone, views, 0, PRECISION, Path(folder) / "features.npy")
+            cached = CachedFeatures(features, CPU, seed=0)
             loop = _Loop(head, config, torch.from_numpy(train.labels), PRECISION, CPU)
             for epoch in range(1, epochs + 1):
                 loop.epoch(epoch, cached)

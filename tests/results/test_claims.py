@@ -8,7 +8,7 @@ import pytest
 from made_up_predictions import random_table, table
 
 from fer_nb_utils.classes import CLASSES
-from fer_nb_utils.results import claims, measures
+from fer_nb_utils.results import claims, comparison, measures
 from fer_nb_utils.results.claims import Seeds, check_claim
 from fer_nb_utils.results.paper import PAPER_CLAIMS, PAPER_TABLE1
 from fer_nb_utils.results.run_folder import Run
@@ -118,7 +118,17 @@ def test_settings_that_differ_forbid_a_verdict_all_of_them():
     found = unfreeze(0.4, 0.9, fc=file, layer4=file | unlike)
     assert (found["in these runs"], found["verdict"]) == ("undecided", "cannot tell")
     assert found["evidence"] == "The runs differ in augment, learning_rate, precision, recipe, source_revision."
-    for key in ("model", "weights_sha256", "image_size", "epochs_run", "fingerprint", "weights_kind", "anything_new"):
+    keys = (
+        "model",
+        "weights_kind",
+        "weights_sha256",
+        "image_size",
+        "epochs",
+        "epochs_run",
+        "batch_size",
+        "weight_decay",
+    )
+    for key in (*keys, "label_smoothing", "cached_views", "fingerprint", "anything_new"):
         found = unfreeze(0.4, 0.9, layer4={"weights_sha256": "resnet18", key: "resnet34" if key == "model" else 21})
         assert found["evidence"] == f"The runs differ in {key}."
     assert unfreeze(0.4, 0.9, layer4={"seconds": 1.0, "latency_ms": 3.0, "finished": "x"})["verdict"] == "holds here"
@@ -348,6 +358,81 @@ def test_the_live_claim_cannot_be_told_from_still_images():
     assert found["verdict"] == "cannot tell" and found["evidence"].endswith("training images of disgust: 436.")
 
 
+def listed(values, style=".1%"):
+    return ", ".join(f"{model} {value:{style}}" for model, value in zip(MODELS, values, strict=True))
+
+
+def test_evidence_of_training_tells_means_over_seeds():
+    groups = three(*LEAD, as_="curve")
+    first, last = ([group.accuracy[:, epoch].mean() for group in groups.values()] for epoch in (0, -1))
+    evidence = check_claim("overtake", groups)["evidence"]
+    start = f"In epoch 1: {listed(first)}; ResNet18 is first above ResNet50 in epoch 10; in the last: {listed(last)}. "
+    assert evidence.startswith(start + "resnet50 - resnet18 in epoch 1 +")
+    for pair in (
+        "resnet50 - resnet34 in epoch 1",
+        "resnet18 - resnet50 in epoch 11",
+        "resnet18 - resnet50 in epoch 20",
+    ):
+        assert f", {pair} +" in evidence
+    assert (
+        f"in the last: {listed(last)}. resnet18 - resnet34, first third" in check_claim("weakest", groups)["evidence"]
+    )
+    groups = three(540.0, 600.0, 1200.0, as_="seconds")
+    for group in groups.values():
+        group[0].config["seconds"] += 180
+    evidence = check_claim("slowest", groups)["evidence"]
+    assert evidence.startswith("Training took resnet18 10.0 min, resnet34 11.0 min, resnet50 21.0 min on one; multiply")
+
+
+def test_evidence_of_testing_tells_means_and_spread_over_seeds_and_mcnemar_for_one_alone():
+    groups = three(0.5, 1.5, 2.5)
+    values = [group.tested("all", "accuracy") for group in groups.values()]
+    told = ", ".join(
+        f"{model} {sample.mean():.1%} (standard deviation {sample.std(ddof=1):.1%})"
+        for model, sample in zip(MODELS, values, strict=True)
+    )
+    evidence = check_claim("accuracy", groups)["evidence"]
+    assert evidence.startswith(f"Test accuracy {told}. resnet34 - resnet18 +") and "McNemar" not in evidence
+    assert (
+        f"Mean AUC {listed([g.tested('all', 'auc').mean() for g in groups.values()], '.3f')}."
+        in (check_claim("auc", groups)["evidence"])
+    )
+    alone = check_claim("accuracy", three(0.5, 1.5, 2.5, seeds=1))["evidence"]
+    assert alone.startswith(f"Test accuracy resnet18 {values[0][0]:.1%} (10.0% to 90.0%), ")
+    evidence = check_claim("expressions", groups)["evidence"]
+    assert evidence.split("contrary: ")[1].count("standard error") == 3
+    assert [claims._p(value) for value in (0.0009, 0.0011, 0.0449)] == ["p < .001", "p = 0.001", "p = 0.045"]
+
+
+def some_tests(**columns):
+    base = {"estimate": [0.01, 0.02], "p_value": [0.01, 0.02], "p_holm": [0.02, 0.02], "error": [0.005, 0.01],
+            "seed_variance": [1e-4, 1e-4], "image_variance": [0.0, 0.0], "networks": [2, 2], "seeds": [3, 3],
+            }  # fmt: skip
+    return pd.DataFrame(base | columns, index=["a", "b"])
+
+
+def test_what_tests_decide():
+    assert claims._decided(some_tests()) is True
+    assert claims._decided(some_tests(p_value=[0.01, 0.049], p_holm=[0.06, 0.06])) is True
+    assert claims._decided(some_tests(p_value=[0.01, 0.06])) is None
+    assert claims._decided(some_tests(estimate=[0.01, -0.02])) is False
+    assert claims._decided(some_tests(estimate=[0.01, -0.02], p_holm=[0.02, 0.06])) is None
+    assert claims._decided(some_tests(estimate=[-0.01, -0.02], p_holm=[0.06, 0.06])) is None
+
+
+def test_open_tests_tell_how_many_seeds():
+    assert claims._told(some_tests()) == (
+        "a +1.0 points (standard error 0.5, p = 0.010), b +2.0 points (standard error 1.0, p = 0.020)."
+    )
+    told = claims._told(some_tests(p_value=[0.2, 0.3], image_variance=[0.0, 0.01]))
+    needed = comparison.seeds_needed(some_tests().loc["a"], 0.025)
+    assert f"p = 0.200; about {needed:.0f} seeds would settle it), b +2.0 points" in told
+    assert told.endswith("p = 0.300; no number of seeds would settle it).")
+    unknown = some_tests(p_value=[np.nan] * 2, error=[np.nan] * 2)
+    alone = "a +1.0 points, b +2.0 points; with one run each, this may be the chance of training."
+    assert claims._told(unknown) == alone and claims._told(unknown, 1).startswith("a +1.0 points; with")
+
+
 # Where there is no difference, no rule may decide in more than 5 % of cases; so many made-up cases a rule.
 CASES = 120
 
@@ -355,7 +440,7 @@ CASES = 120
 @pytest.fixture
 def untold(monkeypatch):
     """Without the words of the evidence, which take most of the time."""
-    monkeypatch.setattr(claims, "_told", lambda tests: "")
+    monkeypatch.setattr(claims, "_told", lambda *tests: "")
 
 
 def share_decided(key, cases):
@@ -464,6 +549,7 @@ def test_unfreeze_is_about_fc_alone_and_layer4():
          "training began with weights that are not ImageNet's (not ImageNet)", "cannot tell"),
         ({"weights_label": "torchvision's"}, None, "does not hold here"),
         ({"cached_views": 4}, "4 augmented copies of each image, not new ones in every epoch", "does not hold here"),
+        ({"cached_views": 1}, "1 augmented copies of each image, not new ones in every epoch", "does not hold here"),
         ({"cached_views": 20}, None, "does not hold here"),
         ({"label_smoothing": 0.1}, "label smoothing 0.1", "does not hold here"),
         ({"augment": False}, "no augmentation", "does not hold here"),

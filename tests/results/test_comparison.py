@@ -71,6 +71,7 @@ def test_the_number_of_seeds_that_would_settle_it_does():
     assert needed > 3 and seeds_needed(test, 0.05 / 3) > needed
     assert seeds_needed(test | {"image_variance": 0.006**2}, 0.05) == np.inf
     assert seeds_needed(test | {"estimate": 10.0}, 0.05) == 4  # one more than there are
+    assert seeds_needed(test | {"estimate": 0.0008, "image_variance": 0.0}, 0.05) == np.inf  # about 1,200
 
 
 def test_seeds_and_images_together_give_the_spread_of_repeated_experiments():

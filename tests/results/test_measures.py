@@ -212,6 +212,7 @@ def test_compare_models_with_holm():
             [("a", 1, 1.0), ("b", 2, 1.2), ("c", 3, 2.5)]}  # fmt: skip
     result = comparison.compare_models(runs)
     assert result.index.tolist() == ["a - b", "a - c", "b - c"]
+    assert result.columns.tolist() == ["difference", "statistic", "p_value", "b", "c", "p_holm"]
     accuracy = measures.table1(runs)["accuracy"]
     assert result.loc["a - c", "difference"] == pytest.approx(accuracy["a"] - accuracy["c"])
     p = sorted(result["p_value"])
