@@ -480,7 +480,8 @@ def test_plateau_rarely_decides_for_a_network_at_the_limit(untold):
 @pytest.mark.parametrize("key", ["accuracy", "auc", "expressions"])
 def test_rules_on_test_measures_rarely_decide_where_there_is_no_difference(key, untold):
     rng, runs = np.random.default_rng(9), three(seeds=3)
-    assert share_decided(key, (made_up(rng, runs) for _ in range(CASES))) <= 0.05
+    cases = CASES // 3 if key == "expressions" else CASES  # sixteen tests each
+    assert share_decided(key, (made_up(rng, runs) for _ in range(cases))) <= 0.05
 
 
 def test_balance_rarely_decides_for_networks_a_point_better(untold):

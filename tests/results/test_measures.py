@@ -71,6 +71,8 @@ def test_bootstrap_draws_in_chunks_what_it_would_at_once():
     again = measures.bootstrap(random_table(60), n=250)
     pd.testing.assert_frame_equal(draws, again)
     assert not measures.bootstrap(random_table(60), n=5, seed=1).equals(draws[:5])
+    assert measures.bootstrap(random_table(60), n=5, seed=0).equals(draws[:5])
+    assert len(measures.bootstrap(random_table(20))) == 1000
 
 
 def test_intervals_are_scipys():
@@ -157,7 +159,9 @@ def test_absent_class_has_no_auc_but_the_rest_stands():
     assert measures.intervals(measures.bootstrap(predictions, n=20)["all"]).loc["auc"].isna().all()
     rare = random_table(300)
     rare.loc[rare["label"] == "sad", "label"] = "happy"
-    rare.loc[0, "label"] = "sad"  # not drawn in a third of the resamples, which the interval leaves out
+    rare.loc[0, "label"] = "sad"
+    assert not math.isnan(measures.per_class(rare).loc["sad", "auc"])  # one image is enough
+    # which a third of the resamples miss; the interval leaves them out
     draws = measures.bootstrap(rare, n=100)
     assert 20 < draws["all", "auc"].isna().sum() < 55 and measures.intervals(draws).notna().all(axis=None)
     assert "surprise" not in measures.roc(predictions) and "mean" not in measures.roc(predictions)
@@ -180,6 +184,11 @@ def test_calibration_error_by_hand():
     assert measures.calibration_error(HALF) == pytest.approx(abs(8 / 14 - 0.7))
     sure = table(["happy"] * 4, ["happy"] * 4, confidence=1.0)
     assert measures.calibration_error(sure) == 0
+    labels = ["happy"] * 10  # too unsure by .3 in one bin and too sure by .3 in another do not cancel
+    unsure, bold = table(labels, labels, 0.7), table(["sad"] * 3 + labels[:7], labels, 1.0)
+    assert measures.calibration_error(pd.concat([unsure, bold])) == pytest.approx(0.3)
+    close = pd.concat([table(labels, labels, 0.95), table(["sad"] * 10, labels, 1.0)])  # 14.25 and 15 of 15: one bin
+    assert measures.calibration_error(close) == pytest.approx((10 * 1.0 - 10 * 0.05) / 20)
 
 
 def test_mcnemar_exact_by_hand_and_symmetric():
