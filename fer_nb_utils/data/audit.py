@@ -91,16 +91,9 @@ def _verdict(dataset: Dataset) -> str:
 def index(dataset: Dataset) -> pd.DataFrame:
     """One row an image: file, usage, label (name), mean and std of the pixels (0 to 1), group (or -1)."""
     mean, deviation = _moments(dataset.images)
-    return pd.DataFrame(
-        {
-            "file": dataset.files,
-            "usage": dataset.usage,
-            "label": np.array(CLASSES)[dataset.labels],
-            "mean": (mean / 255).round(4),
-            "std": (deviation / 255).round(4),
-            "group": identical_groups(dataset.images),
-        }
-    )
+    table = {"file": dataset.files, "usage": dataset.usage, "label": np.array(CLASSES)[dataset.labels]}
+    table |= {"mean": (mean / 255).round(4), "std": (deviation / 255).round(4)}
+    return pd.DataFrame(table | {"group": identical_groups(dataset.images)})
 
 
 def load_index() -> pd.DataFrame:

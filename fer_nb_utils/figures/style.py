@@ -24,15 +24,8 @@ from ..classes import CLASSES
 INK, FAINT = "#222222", "#6b6b6b"
 SMALL = 9  # points, the smallest text
 WIDTH = 10  # inches, the widest figure: as much as JupyterLab shows unshrunk beside its file browser
-DASHES = (
-    (),
-    (6, 1.5),
-    (1, 1),
-    (6, 1.5, 1, 1.5),
-    (3, 1.5),
-    (6, 1.5, 1, 1.5, 1, 1.5),
-    (1, 2.5),
-)  # on, off in line widths
+# on, off in line widths
+DASHES = ((), (6, 1.5), (1, 1), (6, 1.5, 1, 1.5), (3, 1.5), (6, 1.5, 1, 1.5, 1, 1.5), (1, 2.5))
 CLASS_LINES = {name: (0, dashes) if dashes else "solid" for name, dashes in zip(CLASSES, DASHES, strict=True)}
 MODEL_STYLES = {"resnet18": ("#332288", "o"), "resnet34": ("#AA4499", "s"), "resnet50": ("#999933", "^")}
 RUN_STYLES = (("#2F8F80", "D"), ("#DD8899", "v"), ("#882255", "P"), ("#661100", "X"))
@@ -42,22 +35,12 @@ RUN_STYLES = (("#2F8F80", "D"), ("#DD8899", "v"), ("#882255", "P"), ("#661100", 
 def style() -> Iterator[None]:
     """The look of all figures, as a context or a decorator."""
     settings = {
-        "axes.edgecolor": FAINT,
-        "axes.labelcolor": INK,
-        "axes.spines.right": False,
-        "axes.spines.top": False,
-        "axes.titlesize": 11,
-        "axes.titlelocation": "left",
-        "figure.constrained_layout.use": True,
-        "figure.dpi": 100,
-        "grid.color": "#e6e6e6",
-        "legend.frameon": False,
-        "lines.linewidth": 1.8,
-        "text.color": INK,
+        "axes.edgecolor": FAINT, "axes.labelcolor": INK, "axes.spines.right": False, "axes.spines.top": False,
+        "axes.titlesize": 11, "axes.titlelocation": "left", "figure.constrained_layout.use": True, "figure.dpi": 100,
+        "grid.color": "#e6e6e6", "legend.frameon": False, "lines.linewidth": 1.8,
+        "text.color": INK, "xtick.color": FAINT, "ytick.color": FAINT,
         "text.parse_math": False,  # names of data and runs may hold "$"
-        "xtick.color": FAINT,
-        "ytick.color": FAINT,
-    }
+    }  # fmt: skip
     with sns.axes_style("whitegrid"), sns.plotting_context("paper", font_scale=1.1), plt.rc_context(settings):
         yield
 

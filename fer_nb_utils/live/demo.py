@@ -59,15 +59,12 @@ def demo_clip(fps: float = 15) -> Iterator[DemoFrame]:
 
     The photograph is scikit-image's `astronaut` (Eileen Collins, NASA, public domain).
     """
-    photograph = None
+    from skimage.data import astronaut  # here, for it loads slowly
+
+    photograph = cv2.cvtColor(astronaut(), cv2.COLOR_RGB2BGR)
     for number in range(round(SECONDS * fps)):
         seconds = number / fps
-        if seconds < PHOTOGRAPH_SECONDS:
-            if photograph is None:
-                photograph = _astronaut()
-            yield _photograph_frame(photograph, seconds)
-        else:
-            yield _drawing_frame(seconds)
+        yield _photograph_frame(photograph, seconds) if seconds < PHOTOGRAPH_SECONDS else _drawing_frame(seconds)
 
 
 def spans() -> list[tuple[float, float, str]]:
@@ -75,12 +72,6 @@ def spans() -> list[tuple[float, float, str]]:
     starts = [PHOTOGRAPH_SECONDS + EXPRESSION_SECONDS * number for number in range(len(CLASSES))]
     drawn = [(start, start + EXPRESSION_SECONDS, name) for start, name in zip(starts, CLASSES, strict=True)]
     return [(0.0, PHOTOGRAPH_SECONDS, "photograph"), *drawn]
-
-
-def _astronaut() -> np.ndarray:
-    from skimage.data import astronaut  # here, for it loads slowly
-
-    return cv2.cvtColor(astronaut(), cv2.COLOR_RGB2BGR)
 
 
 def _photograph_frame(photograph: np.ndarray, seconds: float) -> DemoFrame:

@@ -82,20 +82,20 @@ class Pipeline:
         # More threads are slower on a busy machine (860 ms instead of 48). This limit is for the calling thread alone;
         # torch.set_num_threads would also set that of the process's new threads.
         with self._lock, self._openmp.limit(limits=1):
-            clock = _Stopwatch()
+            times = [time.perf_counter()]
             boxes = self.detector(image)
-            clock.lap("detect")
+            times.append(time.perf_counter())
             crops = [face_crop(image, box) for box in boxes]
-            clock.lap("crop")
+            times.append(time.perf_counter())
             probabilities = self.classify(crops)
-            clock.lap("classify")
+            times.append(time.perf_counter())
             tracks = self.smoother.update(seconds, boxes, probabilities)
             faces = tuple(
                 Face(track.number, tuple(map(int, track.box)), track.probabilities, track.label, track.confidence)
                 for track in tracks
             )
-            clock.lap("smooth")
-        return Result(faces, clock.milliseconds)
+            times.append(time.perf_counter())
+        return Result(faces, dict(zip(STAGES, (1000 * np.diff(times)).tolist(), strict=True)))
 
     def classify(self, crops: list[np.ndarray]) -> np.ndarray:
         """n grey crops like FER-2013's images, uint8 (48, 48), as one batch -> probabilities float64 (n, 7)."""
@@ -118,14 +118,3 @@ def _checked(image: np.ndarray) -> np.ndarray:
     if image.shape[2] not in (1, 3, 4):
         raise FrameError(f"The frame has {image.shape[2]} channels; give grey or BGR pictures.")
     return image[:, :, 0] if image.shape[2] == 1 else image[:, :, :3]
-
-
-class _Stopwatch:
-    def __init__(self):
-        self.milliseconds: dict[str, float] = {}
-        self.last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        now = time.perf_counter()
-        self.milliseconds[stage] = 1000 * (now - self.last)
-        self.last = now

@@ -42,6 +42,7 @@ class Source(AbstractContextManager):
 
     rate = 25.0
     is_film = True
+    capture: cv2.VideoCapture | None = None
 
     def __init__(self, name: str):
         self.name = name
@@ -49,6 +50,8 @@ class Source(AbstractContextManager):
 
     def close(self) -> None:
         """Give the camera or file back."""
+        if self.capture:
+            self.capture.release()
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -82,9 +85,6 @@ class Camera(Source):
             else:
                 time.sleep(0.02)
 
-    def close(self) -> None:
-        self.capture.release()
-
 
 class Video(Source):
     """A video file, at its own pace whatever the speed of the machine."""
@@ -112,9 +112,6 @@ class Video(Source):
             self.problems.append(
                 f"{self.name} ended after {seconds:.1f} of {self.length:.1f} seconds: it is cut off or damaged."
             )
-
-    def close(self) -> None:
-        self.capture.release()
 
 
 class Images(Source):

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import pandas as pd
 import torch
 from torch import nn
-from torch.func import functional_call
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
@@ -68,7 +67,7 @@ def describe_layers(model: nn.Module, image_size: int) -> pd.DataFrame:
         shape = tuple(output.shape[1:])
         rows.append((name, type(module).__name__, _kernel(module), shape, _trained(module), cost))
 
-    _trace(model, dict(model.named_modules()), image_size, record)
+    _trace(model, image_size, record)
     return pd.DataFrame(rows, columns=["name", "kind", "kernel", "output", "trained", "multiply_adds"])
 
 
@@ -82,6 +81,8 @@ def describe_stages(model: nn.Module, image_size: int) -> pd.DataFrame:
     rows = []
 
     def record(name: str, module: nn.Module, output: torch.Tensor) -> None:
+        if not name or "." in name:  # the model itself, or what is inside a child
+            return
         kind, kernel = type(module).__name__, _kernel(module)
         if isinstance(module, nn.Sequential):
             kind = f"{len(module)} × {type(module[0]).__name__}"
@@ -90,30 +91,20 @@ def describe_stages(model: nn.Module, image_size: int) -> pd.DataFrame:
         status = {True: "trained", False: "frozen", None: ""}[_trained(module)]
         rows.append((name, kind, kernel, tuple(output.shape[1:]), status, count_parameters(module)[0]))
 
-    _trace(model, dict(model.named_children()), image_size, record)
+    _trace(model, image_size, record)
     return pd.DataFrame(rows, columns=["module", "kind", "kernel", "output", "status", "parameters"])
 
 
-def _trace(model: nn.Module, modules: dict[str, nn.Module], image_size: int, record: Callable) -> None:
-    """Call record(name, module, output) after the forward pass of each module, with shapes but no numbers.
+def _trace(model: nn.Module, image_size: int, record: Callable) -> None:
+    """Call record(name, module, output) after the forward pass of each module of a copy, with shapes but no numbers.
 
-    On the meta device nothing is computed and neither statistics nor modes of the model are touched. Two
-    images, because a batch norm in training mode rejects a single one of 1 x 1 pixels.
+    On the meta device nothing is computed. Two images, because a batch norm in training mode rejects a single one of
+    1 x 1 pixels.
     """
-    handles = [
+    model = copy.deepcopy(model).to("meta")
+    for name, module in model.named_modules():
         module.register_forward_hook(lambda module, _, output, name=name: record(name, module, output))
-        for name, module in modules.items()
-    ]
-    shapes = {
-        name: torch.empty_like(tensor, device="meta", requires_grad=tensor.requires_grad)
-        for name, tensor in (*model.named_parameters(), *model.named_buffers())
-    }
-    dtype = next(model.parameters()).dtype
-    try:
-        functional_call(model, shapes, torch.empty(2, 3, image_size, image_size, dtype=dtype, device="meta"))
-    finally:
-        for handle in handles:
-            handle.remove()
+    model(torch.empty(2, 3, image_size, image_size, dtype=next(model.parameters()).dtype, device="meta"))
 
 
 def _trained(module: nn.Module) -> bool | None:

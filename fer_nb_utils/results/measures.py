@@ -61,8 +61,7 @@ def _problem(table: pd.DataFrame) -> str | None:
 def test_sets(predictions: pd.DataFrame, twins_in_train: Collection[str] = ()) -> dict[str, pd.DataFrame]:
     """The test sets by name: full, PublicTest, PrivateTest, and leak-free (no identical image in train).
 
-    `twins_in_train` holds the file ids of the test images with a twin in train. Sets without images are left
-    out.
+    `twins_in_train` holds the file ids of the test images with a twin in train. Sets without images are left out.
     """
     sets = {
         "full": predictions,
@@ -245,14 +244,8 @@ def correct(predictions: pd.DataFrame) -> pd.Series:
 
 
 def _report(predictions: pd.DataFrame) -> dict:
-    return classification_report(
-        _truth(predictions),
-        _guess(predictions),
-        labels=range(len(CLASSES)),
-        target_names=CLASSES,
-        output_dict=True,
-        zero_division=0,
-    )
+    options = {"labels": range(len(CLASSES)), "target_names": CLASSES, "output_dict": True, "zero_division": 0}
+    return classification_report(_truth(predictions), _guess(predictions), **options)
 
 
 def _aucs(predictions: pd.DataFrame) -> pd.Series:

@@ -52,28 +52,18 @@ PAPER_CLAIMS = {
         {"fc": 0.416, "layer4": 0.912},
     ),
     "overtake": Claim(
-        "Fig. 2",
-        "ResNet50 has the best training accuracy at first; ResNet18 overtakes it at epoch 9.",
-        {"epoch": 9},
+        "Fig. 2", "ResNet50 has the best training accuracy at first; ResNet18 overtakes it at epoch 9.", {"epoch": 9}
     ),
     "weakest": Claim("Fig. 2", "ResNet34 is the weakest in training throughout."),
     "slowest": Claim("Fig. 2", "ResNet50 takes the longest to train."),
     "plateau": Claim("Fig. 2", "Training has not reached a plateau after 20 epochs."),
-    "accuracy": Claim(
-        "Table 1",
-        "Test accuracy rises with depth: ResNet18 .650, ResNet34 .651, ResNet50 .654.",
-    ),
-    "auc": Claim(
-        "Table 1",
-        "Mean one-vs-rest AUC falls with depth: ResNet18 .898, ResNet34 .893, ResNet50 .885.",
-    ),
+    "accuracy": Claim("Table 1", "Test accuracy rises with depth: ResNet18 .650, ResNet34 .651, ResNet50 .654."),
+    "auc": Claim("Table 1", "Mean one-vs-rest AUC falls with depth: ResNet18 .898, ResNet34 .893, ResNet50 .885."),
     "expressions": Claim(
-        "Table 2",
-        "Happy and surprise are recognised best (F1 .851, .789), fear and sad worst (.500, .511).",
+        "Table 2", "Happy and surprise are recognised best (F1 .851, .789), fear and sad worst (.500, .511)."
     ),
     "disgust": Claim(
-        "real time",
-        "Disgust is never recognised in the live picture, because it has only 436 training images.",
+        "real time", "Disgust is never recognised in the live picture, because it has only 436 training images."
     ),
     "balance": Claim("conclusion", "ResNet18 is the best balance of accuracy and cost."),
 }

@@ -11,9 +11,7 @@ from ..errors import UserError
 from ..networks.resnets import build_model, load_checkpoint
 from .measures import read_predictions
 
-DIGITS = (
-    "%.6g"  # significant digits of written numbers: fixed decimals would tie small probabilities and change the AUC
-)
+DIGITS = "%.6g"  # of written numbers, significant: fixed decimals would tie small probabilities and change the AUC
 
 
 @dataclass(frozen=True)
@@ -58,16 +56,14 @@ class Run:
     @property
     def protocol_parts(self) -> list[str]:
         """The protocol piece by piece, so that several runs' can be compared."""
-        config = self.config
-        return [
+        config, epochs = self.config, self.config["epochs_run"]
+        parts = [
             config["data"]["name"],
             f"initial weights {config['weights_label']}",
             f"trained: {config['trainable']}",
-            f"{config['image_size']} px",
-            f"{config['epochs_run']} epoch{'s' * (config['epochs_run'] != 1)}",
-            f"seed {config['seed']}",
-            *([f"cached views: {config['cached_views']}"] if config["cached_views"] else []),
         ]
+        parts += [f"{config['image_size']} px", f"{epochs} epoch{'s' * (epochs != 1)}", f"seed {config['seed']}"]
+        return [*parts, f"cached views: {config['cached_views']}"] if config["cached_views"] else parts
 
     def load_model(self) -> ResNet:
         """The trained network, on the CPU, in evaluation mode."""

@@ -57,21 +57,16 @@ def cleaned(executed: NotebookNode) -> NotebookNode:
         if cell.cell_type == "code":
             count += 1
             cell.execution_count = count
-            cell.outputs = [
-                _numbered(output, count) for output in _merged(cell.outputs) if WIDGET not in output.get("data", {})
-            ]
+            cell.outputs = [output for output in _merged(cell.outputs) if WIDGET not in output.get("data", {})]
+            for output in cell.outputs:
+                output.get("metadata", {}).clear()
+                if output.output_type == "execute_result":
+                    output.execution_count = count
     notebook.cells = cells
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     notebook.metadata = nbformat.from_dict({"kernelspec": kernel, "language_info": {"name": "python"}})
     notebook.nbformat_minor = 5
     return notebook
-
-
-def _numbered(output: NotebookNode, count: int) -> NotebookNode:
-    if output.output_type == "execute_result":
-        output.execution_count = count
-    output.get("metadata", {}).clear()
-    return output
 
 
 def _merged(outputs: list[NotebookNode]) -> list[NotebookNode]:
@@ -145,14 +140,11 @@ def results_table(runs: dict[str, Run]) -> str:
     """Accuracy on FER-2013 with 95 % intervals, the paper's and that of all `runs` on the whole data set; Markdown."""
     rows = ["| network | full test set | PrivateTest | leak-free | initial weights; trained, size, epochs |"]
     rows.append("|---|---|---|---|---|")
-    for name, values in PAPER_TABLE1.iterrows():
-        rows.append(
-            f"| {name}, paper | {values['accuracy']:.3f} | | | ImageNet; from layer4, unknown size, 20 epochs |"
-        )
+    for name, accuracy in PAPER_TABLE1["accuracy"].items():
+        rows.append(f"| {name}, paper | {accuracy:.3f} | | | ImageNet; from layer4, unknown size, 20 epochs |")
     whole = [run for run in runs.values() if run.config["data"]["name"] == "FER-2013"]
-    for run in sorted(
-        whole, key=lambda run: ("random" in run.config["weights_label"], run.metrics["full"]["accuracy"])
-    ):
+    whole.sort(key=lambda run: ("random" in run.config["weights_label"], run.metrics["full"]["accuracy"]))
+    for run in whole:
         cells = [f"{run.metrics[name]['accuracy']:.3f}" for name in ("full", "PrivateTest", "leak-free")]
         low, high = run.metrics["full"]["intervals"]["accuracy"]
         cells[0] += f" ({low:.3f} to {high:.3f})"
@@ -166,10 +158,8 @@ def results_table(runs: dict[str, Run]) -> str:
 
 def publish_checkpoint(run: Run, name: str, card: str, folder: Path = CHECKPOINTS) -> Path:
     """Write the run's network as float16 to `folder/name.safetensors`, its card beside it; returns the path."""
-    state = {
-        key: tensor.half() if tensor.dtype == torch.float32 else tensor
-        for key, tensor in run.load_model().state_dict().items()
-    }
+    tensors = run.load_model().state_dict().items()
+    state = {key: tensor.half() if tensor.dtype == torch.float32 else tensor for key, tensor in tensors}
     metadata = {"model": run.config["model"], "image_size": str(run.config["image_size"])}
     path = folder / f"{name}.safetensors"
     with atomic_path(path) as temporary:
@@ -180,10 +170,7 @@ def publish_checkpoint(run: Run, name: str, card: str, folder: Path = CHECKPOINT
 
 def model_card(run: Run, name: str) -> str:
     """What the network is, how it was made, how good it is, and what it must not be used for; Markdown."""
-    template = jinja2.Template(
-        CARD.read_text(encoding="utf-8"), trim_blocks=True, keep_trailing_newline=True, undefined=jinja2.StrictUndefined
-    )
-    per_expression = markdown(per_class(run.predictions))
-    return template.render(
-        name=name, config=run.config, metrics=run.metrics, classes=CLASSES, per_expression=per_expression
-    )
+    options = {"trim_blocks": True, "keep_trailing_newline": True, "undefined": jinja2.StrictUndefined}
+    template = jinja2.Template(CARD.read_text(encoding="utf-8"), **options)
+    table = markdown(per_class(run.predictions))
+    return template.render(name=name, config=run.config, metrics=run.metrics, classes=CLASSES, per_expression=table)

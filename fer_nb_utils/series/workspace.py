@@ -33,11 +33,10 @@ def check_parameters() -> None:
 def repository_root() -> Path:
     """The folder above the current one (or itself) that holds the notebooks; else the current folder."""
     here = Path.cwd()
-    return next((folder for folder in (here, *here.parents) if _is_root(folder)), here)
-
-
-def _is_root(folder: Path) -> bool:
-    return (folder / "notebooks").is_dir() and (folder / "fer_nb_utils").is_dir()
+    for folder in (here, *here.parents):
+        if (folder / "notebooks").is_dir() and (folder / "fer_nb_utils").is_dir():
+            return folder
+    return here
 
 
 class Workspace:
@@ -76,10 +75,8 @@ class Workspace:
         """
         texts = {"Title": figure.get_suptitle(), "Description": figure.get_supxlabel()}
         texts = {key: " ".join(text.split()) for key, text in texts.items() if text}
-        for suffix, options in (
-            (".png", {"dpi": 150, "metadata": texts}),
-            (".svg", {"metadata": texts | {"Date": None}}),
-        ):
+        options_of = {".png": {"dpi": 150, "metadata": texts}, ".svg": {"metadata": texts | {"Date": None}}}
+        for suffix, options in options_of.items():
             path = self.folder / "figures" / (name + suffix)
             with atomic_path(path) as temporary, matplotlib.rc_context({"svg.hashsalt": name}):
                 figure.savefig(temporary, bbox_inches="tight", **options)
