@@ -49,14 +49,12 @@ def main() -> None:
 @click.argument("numbers", nargs=-1, metavar="")
 def run(
     profile: str,
-    data: str | None,
-    weights: str | None,
-    device: str | None,
     only: tuple[str, ...],
     run_dir: Path | None,
     parameters: tuple[tuple[str, str], ...],
     update: bool,
     numbers: tuple[str, ...],
+    **options: str | None,
 ) -> None:
     """Run the notebooks in order and put everything they make into one folder.
 
@@ -64,7 +62,6 @@ def run(
     """
     if numbers and not only:
         raise UserError(f"What is {numbers[0]!r}? To choose notebooks, write --only {' '.join(numbers)}.")
-    options = {"data": data, "weights": weights, "device": device}
     given = dict(parameters) | {name: value for name, value in options.items() if value is not None}
     if update and (profile != "sample" or given or only):
         raise UserError("--update takes no other parameters: the committed notebooks show the sample run.")

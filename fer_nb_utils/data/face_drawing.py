@@ -128,9 +128,7 @@ class Head:
         """Where points of the head's surface appear under the view's yaw."""
         u, v = points[..., 0], points[..., 1]
         depth = np.sqrt(np.maximum(1 - u * u * self.curvature - 0.5 * v * v, 0))
-        turned = points.copy()
-        turned[..., 0] = u * self.cos + 0.5 * self.sin * depth
-        return turned
+        return np.stack([u * self.cos + 0.5 * self.sin * depth, v], axis=-1)
 
     def _fill(self, image: np.ndarray, polygon: np.ndarray, tone: float, turn: bool = True) -> None:
         points = self._turn(polygon) if turn else polygon

@@ -105,7 +105,9 @@ def make_sample(seed: int = 0, train: int = 1400, test: int = 350) -> tuple[np.n
     for split, count in enumerate((train, test // 2, test - test // 2)):
         rng = np.random.default_rng([seed, split])
         chosen = rng.permutation(_class_labels(count, TEST_COUNTS if split else TRAIN_COUNTS))
-        images += [_sample_image(label, rng) for label in chosen]
+        for label in chosen:
+            intensity = 0.2 + rng.beta(1.8, 1.6)
+            images.append(draw_face(random_identity(rng), CLASSES[label], intensity, 48, random_view(rng), rng=rng))
         labels += list(chosen)
         usage += [USAGES[split]] * count
     images, labels = np.stack(images), np.array(labels, np.int64)
@@ -120,11 +122,6 @@ def _class_labels(count: int, published: tuple[int, ...]) -> np.ndarray:
     counts = np.maximum(np.floor(np.array(published) / sum(published) * count).astype(int), few)
     counts[np.argmax(counts)] += count - counts.sum()
     return np.repeat(np.arange(len(CLASSES)), counts)
-
-
-def _sample_image(label: int, rng: np.random.Generator) -> np.ndarray:
-    intensity = 0.2 + rng.beta(1.8, 1.6)
-    return draw_face(random_identity(rng), CLASSES[label], intensity, 48, random_view(rng), rng=rng)
 
 
 def _repeat_images(images: np.ndarray, labels: np.ndarray, train: int, rng: np.random.Generator) -> None:

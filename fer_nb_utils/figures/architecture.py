@@ -110,11 +110,8 @@ def residual_blocks(model: nn.Module, stage: str, layers: pd.DataFrame) -> list[
 
 def _facts(model: nn.Module, image_size: int) -> str:
     total, trained = count_parameters(model)
-    giga = multiply_adds(model, image_size) / 1e9
-    return (
-        f"{total:,} parameters, {trained:,} of them trained\n"
-        f"{giga:.2f} G multiply-adds at {image_size} × {image_size} pixels"
-    )
+    work = f"{multiply_adds(model, image_size) / 1e9:.2f} G multiply-adds at {image_size} × {image_size} pixels"
+    return f"{total:,} parameters, {trained:,} of them trained\n{work}"
 
 
 def _stage_text(stage: NamedTuple, has_blocks: bool) -> str:
@@ -223,10 +220,11 @@ def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> 
 
 
 def _legend(axes: Axes, statuses: set[str], top: float) -> None:
-    handles = []
-    for status in (status for status in LOOKS if status in statuses):
-        fill, edge, style = LOOKS[status]
-        handles.append(Patch(facecolor=fill, edgecolor=edge, linestyle=style, label=status or "no parameters"))
+    handles = [
+        Patch(facecolor=fill, edgecolor=edge, linestyle=style, label=status or "no parameters")
+        for status, (fill, edge, style) in LOOKS.items()
+        if status in statuses
+    ]
     axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(ZOOM_LEFT, top), fontsize=SMALL, frameon=False,
                 bbox_transform=axes.transData, borderaxespad=0, borderpad=0)  # fmt: skip
     axes.text(ZOOM_LEFT + 1.8, top, NOTES, fontsize=SMALL, color=FAINT, va="top", linespacing=1.45)

@@ -115,10 +115,8 @@ def mistaken_faces(dataset: Dataset, mistakes: pd.DataFrame, count: int = 7, not
     return finish(figure, "The most confident mistakes", note)
 
 
-def _faces(
-    rows: Mapping[str, Sequence[np.ndarray]], columns: int, low: float, high: float
-) -> tuple[Figure, np.ndarray]:
-    """Rows of faces with their names, on one grey scale; where a row has fewer faces, places stay empty."""
+def _faces(rows: Mapping[str, Sequence], columns: int, low: float, high: float) -> tuple[Figure, np.ndarray]:
+    """Rows of faces (H, W) with their names, on one grey scale; where a row has fewer faces, places stay empty."""
     figure, axes = plt.subplots(len(rows), columns, figsize=(columns + 1, len(rows) * 1.05 + 0.9), squeeze=False)
     for places, (name, faces) in zip(axes, rows.items(), strict=True):
         for axis, face in zip_longest(places, faces):

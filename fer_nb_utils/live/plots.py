@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..classes import CLASS_COLORS, CLASSES
@@ -83,15 +82,12 @@ def snapshot_grid(snapshots: Mapping[str, Snapshot], note: str = "") -> Figure:
         bare(axis)
         axis.set_title(name, loc="center", color=CLASS_COLORS[name], fontweight="bold")
         if name in snapshots:
-            _show_snapshot(axis, snapshots[name])
+            shown = snapshots[name]
+            pixels = shown.image if shown.image.ndim == 2 else shown.image[:, :, ::-1]
+            axis.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+            axis.set_xlabel(f"{shown.probability:.0%} at {shown.seconds:.1f} s", fontsize=9, color=FAINT)
         else:
             axis.set(aspect=1, xlim=(0, 1), ylim=(0, 1))
             axis.spines[:].set(visible=True, color="#bbbbbb", linestyle="--")
             axis.text(0.5, 0.5, "never\nseen", ha="center", va="center", color=FAINT)
     return finish(figure, "The most confident look of each expression", note)
-
-
-def _show_snapshot(axis: Axes, snapshot: Snapshot) -> None:
-    image = snapshot.image
-    axis.imshow(image if image.ndim == 2 else image[:, :, ::-1], cmap="gray", vmin=0, vmax=255)
-    axis.set_xlabel(f"{snapshot.probability:.0%} at {snapshot.seconds:.1f} s", fontsize=9, color=FAINT)

@@ -49,7 +49,7 @@ class Smoother:
         """Boxes int (n, 4), in pixels, and probabilities float64 (n, 7) of the frame at `seconds` -> their n tracks, in
         the same order."""
         self.tracks = [track for track in self.tracks if seconds - track.seen <= FORGET]
-        known, shown = self._match(boxes), []
+        known = self._match(boxes)
         for row, (box, values) in enumerate(zip(boxes, probabilities, strict=True)):
             if row in known:
                 self._follow(known[row], seconds, box, values)
@@ -58,8 +58,7 @@ class Smoother:
                 label = CLASSES[values.argmax()]
                 known[row] = Track(self.count, box, values, label, values.max(), seconds, seconds)
                 self.tracks.append(known[row])
-            shown.append(known[row])
-        return shown
+        return [known[row] for row in range(len(boxes))]
 
     def _match(self, boxes: np.ndarray) -> dict[int, Track]:
         if not self.tracks or not len(boxes):

@@ -118,12 +118,9 @@ def cost_table(runs: Mapping[str, Run]) -> pd.DataFrame:
     for name, run in runs.items():
         full = run.metrics["full"]
         low, high = full["intervals"]["accuracy"]
-        rows[name] = {key: run.config[key] for key in keys} | {
-            "training_seconds": run.config["seconds"] + run.config["preparation_seconds"],
-            "accuracy": full["accuracy"],
-            "low": low,
-            "high": high,
-        }
+        seconds = run.config["seconds"] + run.config["preparation_seconds"]
+        measured = {"training_seconds": seconds, "accuracy": full["accuracy"], "low": low, "high": high}
+        rows[name] = {key: run.config[key] for key in keys} | measured
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("run")
 
 

@@ -115,17 +115,12 @@ def plan(
         _check_settings(name, parameters[name])
 
     package, fingerprint = _package_fingerprint(), cache(_fingerprint)
-    return [
-        Job(
-            name,
-            notebooks[name],
-            defaults[name],
-            parameters[name],
-            profile.notebooks.get(name, {}).get("budget", BUDGET),
-            (package, *(fingerprint(key, parameters[name][key]) for key in PATHS if key in parameters[name])),
-        )
-        for name in chosen
-    ]
+    jobs = []
+    for name in chosen:
+        budget = profile.notebooks.get(name, {}).get("budget", BUDGET)
+        inputs = (package, *(fingerprint(key, parameters[name][key]) for key in PATHS if key in parameters[name]))
+        jobs.append(Job(name, notebooks[name], defaults[name], parameters[name], budget, inputs))
+    return jobs
 
 
 def _parameters(name: str, profile: Profile, given: dict[str, str], defaults: dict[str, object]) -> dict[str, object]:

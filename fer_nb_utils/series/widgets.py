@@ -45,12 +45,9 @@ def browse_faces(dataset: Dataset, size: int = 40) -> ipywidgets.VBox:
     page = ipywidgets.BoundedIntText(value=1, min=1, description="page", layout=_width(180))
     caption, faces = ipywidgets.HTML(), ipywidgets.HTML()
 
-    def chosen() -> np.ndarray:
-        label = (expression.value == ANY) | (np.array(CLASSES)[dataset.labels] == expression.value)
-        return np.flatnonzero(label & ((split.value == ANY) | (dataset.usage == split.value)))
-
     def draw(_=None) -> None:
-        found = chosen()
+        label = (expression.value == ANY) | (np.array(CLASSES)[dataset.labels] == expression.value)
+        found = np.flatnonzero(label & ((split.value == ANY) | (dataset.usage == split.value)))
         page.max = max(1, -(-len(found) // size))
         first = (page.value - 1) * size
         shown = found[first : first + size]
@@ -131,9 +128,8 @@ def step_through_mistakes(dataset: Dataset, predictions: pd.DataFrame) -> ipywid
         mistake = mistakes.iloc[index]
         previous.disabled, following.disabled = index == 0, index == len(mistakes) - 1
         answer = f"labelled <b>{mistake['label']}</b>, recognised as <b>{mistake['predicted']}</b>"
-        caption.value = (
-            f"{escape(dataset.name)}, {escape(mistake['file'])}: {answer if reveal.value else 'your guess?'}"
-        )
+        text = answer if reveal.value else "your guess?"
+        caption.value = f"{escape(dataset.name)}, {escape(mistake['file'])}: {text}"
         face.value = _face(dataset.images[rows[index]], mistake["label"] if reveal.value else "?", width=192)
         bars.value = _bars(mistake) if reveal.value else ""
 
