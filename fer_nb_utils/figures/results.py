@@ -88,7 +88,8 @@ def class_f1(table2: pd.DataFrame, note: str = "") -> Figure:
 
 @style()
 def accuracy_intervals(metrics: Mapping[str, dict], note: str = "") -> Figure:
-    """Accuracy with its 95 % interval on every test set, beside the paper's (Wilson's interval).
+    """Accuracy with its 95 % interval on every test set, beside the paper's (Wilson's interval) where the full test set
+    has as many images as the paper's.
 
     `metrics` maps names to what `metrics.json` holds.
     """
@@ -116,12 +117,14 @@ def accuracy_intervals(metrics: Mapping[str, dict], note: str = "") -> Figure:
 
 
 def _intervals(metrics: Mapping[str, dict]) -> dict[str, list[tuple]]:
-    """Test set -> name, accuracy, interval, colour and marker of each run; the paper's last, in grey."""
+    """Test set -> name, accuracy, interval, colour and marker of each run; perhaps the paper's last, in grey."""
     styles, groups = run_styles(metrics), {}
     for name, result in metrics.items():
         for test_set, measured in result.items():
             row = (name, measured["accuracy"], measured["intervals"]["accuracy"], *styles[name])
             groups.setdefault(f"{test_set}\n{measured['support']:,} images", []).append(row)
+    if all(result["full"]["support"] != PAPER_IMAGES for result in metrics.values()):
+        return groups  # other images: there is nothing to be compared
     paper = PAPER_TABLE1["accuracy"]
     groups[f"paper, full\n{PAPER_IMAGES:,} images"] = [
         (name, accuracy, _wilson(accuracy, PAPER_IMAGES), FAINT, marker)

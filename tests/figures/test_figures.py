@@ -84,8 +84,12 @@ def costs(names=NAMES):
     }, index=names)  # fmt: skip
 
 
-def metrics(names):
-    return {name: measures.metrics(random_table(seed=seed), n=50) for seed, name in enumerate(names)}
+def metrics(names, images=7178):
+    """Of random tables, said to be about so many images in all."""
+    found = {name: measures.metrics(random_table(seed=seed), n=50) for seed, name in enumerate(names)}
+    for result in found.values():
+        result["full"]["support"] = images
+    return found
 
 
 LONG = f"{NOTE}, " + ", ".join(f"{name}: trained: all, 20 epochs" for name in DEPTHS)
@@ -322,6 +326,11 @@ def test_accuracy_intervals_of_every_test_set_and_of_the_paper():
     assert [low, high] == measured["resnet18"]["full"]["intervals"]["accuracy"]
     assert [points[place].get_marker() for place in sorted(points)] == ["o", "^"] * 4 + ["o", "s", "^"]
     assert len(axis.get_yticks()) == 5 and axis.get_ylim()[0] > max(points) and axis.get_ylim()[1] < min(points)
+
+
+def test_the_papers_accuracies_do_not_stand_beside_those_on_other_images():
+    axis = accuracy_intervals(metrics(["resnet18"], images=350), NOTE).axes[0]
+    assert not [label for label in axis.get_yticklabels() if "paper" in label.get_text()]
 
 
 def test_papers_interval_is_about_two_standard_errors():
