@@ -19,7 +19,8 @@
 # **You will learn** how a network trained on other images is put to a new task; what it means to freeze layers, batch
 # norm included; how a training loop works; what data augmentation looks like; and why the test set is opened once.
 #
-# **Time:** about 2 minutes of computing on the synthetic sample (two CPU cores), 25 minutes of reading.
+# **Time:** two to eight minutes of computing on the synthetic sample (two CPU cores, quick or slow ones), 25 minutes of
+# reading.
 #
 # **Series:** [01 explore](01_explore_fer2013.ipynb) · **02 ResNet18** · [03 ResNet34](03_finetune_resnet34.ipynb) ·
 # [04 ResNet50](04_finetune_resnet50.ipynb) · [05 compare](05_compare_resnets.ipynb) ·

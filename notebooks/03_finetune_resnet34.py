@@ -19,7 +19,7 @@
 # **You will learn** how a residual block is built, what ResNet34 has that ResNet18 has not, what the *degradation
 # problem* was that residual connections solved, and how to read two training curves side by side.
 #
-# **Time:** about 1 minute of computing on the synthetic sample (two CPU cores), 10 minutes of reading.
+# **Time:** one to three minutes of computing on the synthetic sample (two CPU cores), 10 minutes of reading.
 #
 # **Series:** [01 explore](01_explore_fer2013.ipynb) · [02 ResNet18](02_finetune_resnet18.ipynb) · **03 ResNet34** ·
 # [04 ResNet50](04_finetune_resnet50.ipynb) · [05 compare](05_compare_resnets.ipynb) ·

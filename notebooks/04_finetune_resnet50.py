@@ -19,7 +19,7 @@
 # **You will learn** how a bottleneck block saves work, why ResNet50's head sees 2,048 features instead of 512, and what
 # a prediction of each network costs.
 #
-# **Time:** about 1 minute of computing on the synthetic sample (two CPU cores), 10 minutes of reading.
+# **Time:** one to four minutes of computing on the synthetic sample (two CPU cores), 10 minutes of reading.
 #
 # **Series:** [01 explore](01_explore_fer2013.ipynb) · [02 ResNet18](02_finetune_resnet18.ipynb) ·
 # [03 ResNet34](03_finetune_resnet34.ipynb) · **04 ResNet50** · [05 compare](05_compare_resnets.ipynb) ·

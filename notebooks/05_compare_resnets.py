@@ -19,7 +19,7 @@
 # **You will learn** how to compare networks fairly: the paper's Tables 1 and 2 with intervals, whether a difference is
 # more than chance, what accuracy costs, and how to check a paper's claims one by one, by rules that are written down.
 #
-# **Time:** about half a minute of computing (nothing is trained here), 20 minutes of reading.
+# **Time:** one to two minutes of computing (nothing is trained here), 20 minutes of reading.
 #
 # **Series:** [01 explore](01_explore_fer2013.ipynb) · [02 ResNet18](02_finetune_resnet18.ipynb) ·
 # [03 ResNet34](03_finetune_resnet34.ipynb) · [04 ResNet50](04_finetune_resnet50.ipynb) · **05 compare** ·
