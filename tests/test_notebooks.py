@@ -155,8 +155,9 @@ def test_notebooks_run_with_tiny_parameters(tmp_path):
     result = CliRunner().invoke(main, ["run", "--run-dir", str(tmp_path / "run"), *tiny, *only])
     assert result.exit_code == 0, result.output
     results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert results["data"][0]["synthetic"] and set(results["notebooks"]) == {NAMES[2], NAMES[4]}
-    assert set(results["table1"]) == {"resnet34"}
+    (data_set,) = results["data_sets"]
+    assert data_set["synthetic"] and set(results["notebooks"]) == {NAMES[2], NAMES[4]}
+    assert set(data_set["table1"]) == {"resnet34"}
     assert {path.stem for path in tmp_path.glob("run/notebooks/*.html")} == {NAMES[2], NAMES[4]}
     figures = {path.stem for path in tmp_path.glob("run/figures/*.png")}
     assert {"fig1_architecture_resnet34"} <= figures
