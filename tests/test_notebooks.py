@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -163,3 +164,21 @@ def test_notebooks_run_with_tiny_parameters(tmp_path):
     assert {"fig1_architecture_resnet34"} <= figures
     assert figures == {path.stem for path in tmp_path.glob("run/figures/*.svg")}
     assert {"table1", "table2"} <= {path.stem for path in tmp_path.glob("run/tables/*.csv")}
+
+
+def printed(name):
+    """All that the committed notebook printed or showed as text."""
+    outputs = [
+        output for cell in nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4).cells for output in cell.get("outputs", [])
+    ]
+    return "\n".join(output.get("text") or output.get("data", {}).get("text/plain", "") for output in outputs)
+
+
+def test_the_committed_notebooks_come_from_one_execution():
+    """What 02 tells of its run, 05 tells of the same: seconds of training and accuracy on the test set."""
+    row = re.search(r"pretrained, layer4 \+ fc +[\d.]+ +[\d.]+ +([\d.]+) +([\d.]+)", printed(NAMES[1]))
+    accuracy, seconds = row.groups()
+    costs = [
+        line for line in printed(NAMES[4]).splitlines() if line.startswith("resnet18 ") and seconds in line.split()
+    ]
+    assert len(costs) == 1 and accuracy in costs[0].split()
