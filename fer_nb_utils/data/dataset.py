@@ -127,13 +127,13 @@ def split_validation(dataset: Dataset, fraction: float = 0.1, seed: int = 0) -> 
     Identical images stay on one side. Raises DataError when a side would be empty.
     """
     train = dataset.select("Training")
-    chosen = _draw_stratified(train.labels, identical_groups(train.images), fraction, seed)
+    chosen = draw_stratified(train.labels, identical_groups(train.images), fraction, seed)
     if chosen.all() or not chosen.any():
         raise DataError(f"{dataset.name} has too few images to split off validation data: add images")
     return train.subset(~chosen), train.subset(chosen)
 
 
-def _draw_stratified(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+def draw_stratified(labels: np.ndarray, groups: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     """Mask (n,) with `fraction` of every class, at least one; a group is drawn whole, under its first image's class."""
     units = np.where(groups >= 0, groups, groups.max(initial=-1) + 1 + np.arange(len(groups)))
     _, first, unit, sizes = np.unique(units, return_index=True, return_inverse=True, return_counts=True)

@@ -28,6 +28,8 @@ class TrainConfig:
     weight_decay: float = 0.02  # of weights; biases and batch norm have none
     label_smoothing: float = 0.0
     augment: bool = True
+    train_share: float = 1.0  # of the training images, every class alike
+    leak_free_train: bool = False  # leave out Training's twins of test images, and twins with another label
     cached_views: int = 0  # augmented copies whose backbone features are computed once; 0: new ones in every epoch
     seed: int = 0
     precision: str = "auto"  # float32, bfloat16
@@ -45,5 +47,7 @@ class TrainConfig:
             raise UserError(f"learning_rate is {self.learning_rate!r}; it must be above zero.")
         if not 0 <= self.label_smoothing < 1:
             raise UserError(f"label_smoothing is {self.label_smoothing!r}; it must be at least 0 and below 1.")
+        if not 0 < self.train_share <= 1:
+            raise UserError(f"train_share is {self.train_share!r}; it must be above 0 and at most 1.")
         if self.cached_views and self.trainable == "all":
             raise UserError("cached_views needs a frozen backbone: give a trainable other than all, or cached_views=0.")

@@ -13,7 +13,7 @@ from torchvision.models import ResNet
 
 from ..classes import CLASSES
 from ..data.audit import audit
-from ..data.dataset import Dataset, split_validation
+from ..data.dataset import Dataset
 from ..errors import DivergedError, UserError, WeightsError
 from ..files import atomic_path, locked, write_json
 from ..networks.cost import count_parameters, latency_ms, multiply_adds
@@ -24,15 +24,25 @@ from ..networks.transforms import Preprocess
 from ..results.measures import metrics, read_predictions
 from ..results.run_folder import DIGITS, Run, is_finished
 from .config import TrainConfig
+from .features import FeaturePool
 from .loop import fit
 from .provenance import forget_peak_memory, peak_memory_mb, recipe, source_revision, versions
+from .selection import select_images
 
 SETTINGS, SESSIONS = "settings.json", "sessions.json"
 SCRATCH = ("state.pt", "features.npy", "validation_features.npy", SESSIONS)  # of an unfinished run
 
 
-def run(config: TrainConfig, dataset: Dataset, folder: str | Path, device: str = "auto") -> Run:
+def run(
+    config: TrainConfig,
+    dataset: Dataset,
+    folder: str | Path,
+    device: str = "auto",
+    features_folder: Path | None = None,
+) -> Run:
     """Train and test one network, or read the result where `folder` already holds it.
+
+    `features_folder`: where cached features stay for other runs of the same backbone; by default they go with the run.
 
     A run that was killed goes on after its last full epoch, in the precision that it began with. A folder with a run
     of other settings, data or training code is renamed to `<folder>.previous-1` and so on; nothing is overwritten.
@@ -59,7 +69,7 @@ def run(config: TrainConfig, dataset: Dataset, folder: str | Path, device: str =
         _make_room(folder, settings)
         if not is_finished(folder):
             try:
-                _train_and_test(config, weights, dataset, folder, choose_device(device))
+                _train_and_test(config, weights, dataset, folder, choose_device(device), features_folder)
             except DivergedError:  # it would do so again from where it stopped
                 _clear(folder)
                 raise
@@ -92,14 +102,20 @@ def repeat(config: dict, dataset: Dataset, folder: str | Path, weights: str | No
 
 
 def _train_and_test(
-    config: TrainConfig, weights: Weights, dataset: Dataset, folder: Path, device: torch.device
+    config: TrainConfig,
+    weights: Weights,
+    dataset: Dataset,
+    folder: Path,
+    device: torch.device,
+    features_folder: Path | None,
 ) -> None:
     sessions = _begin_session(config, folder, device)
     precision = sessions[0]["precision"]
-    train, validation = split_validation(dataset, seed=config.seed)
+    train, validation = select_images(dataset, config)
     model = assemble(config.model, weights, config.trainable, config.seed)
     counted = forget_peak_memory(device)
-    history, preparation_seconds = fit(model, config, train, validation, folder, device, precision)
+    pool = FeaturePool(dataset.select("Training"), features_folder)
+    history, preparation_seconds = fit(model, config, train, validation, folder, device, precision, pool)
 
     model.to(device).eval()
     predictions = _test(model, dataset.select("PublicTest", "PrivateTest"), config)

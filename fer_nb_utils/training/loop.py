@@ -4,6 +4,7 @@ import math
 import time
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,7 @@ from ..networks.resnets import split_at, train_mode
 from ..networks.transforms import Augment, Preprocess, batches, steps_in
 from ..progress import progress_bar
 from .config import TrainConfig
-from .features import AugmentedImages, CachedFeatures, compute_features
+from .features import AugmentedImages, CachedFeatures, FeaturePool, compute_features, shared_features
 
 WARM_UP = 0.05  # share of all steps in which the learning rate rises linearly
 
@@ -31,9 +32,11 @@ def fit(
     folder: Path,
     device: torch.device,
     precision: str,
+    pool: FeaturePool | None = None,
 ) -> tuple[pd.DataFrame, float]:
     """Train `model` in place and keep the weights of the epoch with the best validation accuracy.
 
+    Cached features are those of `pool`, which holds the images of `train`; without one, of `train` itself.
     Returns the history and the seconds spent on cached features. The history has a row an epoch: epoch (from 1),
     train_loss, train_accuracy, validation_loss, validation_accuracy (0..1, averaged over images), learning_rate (last
     step's), seconds. The state after each epoch is in `folder/state.pt`; a call with the same arguments goes on from
@@ -46,14 +49,16 @@ def fit(
     head = split_at(model, config.trainable)[1] if config.cached_views else model
     loop = _Loop(head, config, torch.from_numpy(train.labels).to(device), precision, device)
     state_file = folder / "state.pt"
-    state = {"history": [], "best": {"accuracy": -1.0, "epoch": 0, "head": None}, "preparation_seconds": 0.0}
+    state = {"history": [], "best": {"accuracy": -1.0, "head": None}, "preparation_seconds": 0.0}
     if state_file.exists():
         state = torch.load(state_file, map_location=device, weights_only=True)
         loop.restore(state["loop"])
     history, best = state["history"], state["best"]
     if len(history) < config.epochs:
         start = time.perf_counter()
-        train_source, validation_source = _sources(model, config, train, validation, folder, device, precision)
+        train_source, validation_source = _sources(
+            model, config, train, validation, folder, device, precision, pool or FeaturePool(train)
+        )
         if config.cached_views:
             state["preparation_seconds"] += time.perf_counter() - start
     labels = torch.from_numpy(validation.labels).to(device)
@@ -64,7 +69,7 @@ def fit(
             loss, accuracy = loop.evaluate(validation_source, labels)
             if accuracy > best["accuracy"]:
                 weights = {name: tensor.clone() for name, tensor in head.state_dict().items()}
-                best |= {"accuracy": accuracy, "epoch": epoch, "head": weights}
+                best |= {"accuracy": accuracy, "head": weights}
             history.append({
                 "epoch": epoch, "train_loss": train_loss, "train_accuracy": train_accuracy, "validation_loss": loss,
                 "validation_accuracy": accuracy, "learning_rate": loop.learning_rate,
@@ -171,21 +176,24 @@ def _sources(
     folder: Path,
     device: torch.device,
     precision: str,
+    pool: FeaturePool,
 ) -> tuple[AugmentedImages | CachedFeatures, AugmentedImages | CachedFeatures]:
     """(training input, validation input): images for the whole model, or features for the head."""
-    preprocess = Preprocess(config.image_size)
-    augment = Augment() if config.augment else None
-    fresh = AugmentedImages(torch.from_numpy(train.images).to(device), preprocess, augment)
+    preprocess, augment = Preprocess(config.image_size), Augment() if config.augment else None
     plain = AugmentedImages(torch.from_numpy(validation.images).to(device), preprocess, None)
     if not config.cached_views:
-        return fresh, plain
+        return AugmentedImages(torch.from_numpy(train.images).to(device), preprocess, augment), plain
     backbone, _ = split_at(model, config.trainable)
-    views = {"features.npy": (fresh, config.cached_views), "validation_features.npy": (plain, 1)}
-    return tuple(
-        CachedFeatures(
-            compute_features(source, backbone, count, config.seed, precision, folder / name), device, config.seed
-        )
-        for name, (source, count) in views.items()
+    fresh = AugmentedImages(torch.from_numpy(pool.training.images).to(device), preprocess, augment)
+    if pool.folder:
+        features = shared_features(fresh, backbone, config.cached_views, precision, pool.folder)
+    else:
+        features = compute_features(fresh, backbone, config.cached_views, precision, folder / "features.npy")
+    of_validation = compute_features(plain, backbone, 1, precision, folder / "validation_features.npy")
+    rows = pd.Index(pool.training.files).get_indexer(train.files)
+    return (
+        CachedFeatures(features, rows, device, config.seed),
+        CachedFeatures(of_validation, np.arange(len(validation)), device, config.seed),
     )
 
 

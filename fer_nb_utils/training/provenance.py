@@ -17,8 +17,8 @@ from .loop import WARM_UP
 PACKAGE = Path(__file__).resolve().parents[1]
 # what decides the numbers of a training; an edit anywhere else leaves them as they are
 SOURCES = (
-    "data/dataset.py", "networks/device.py", "networks/prediction.py", "networks/resnets.py", "networks/transforms.py",
-    "training/features.py", "training/loop.py",
+    "data/audit.py", "data/dataset.py", "networks/device.py", "networks/prediction.py", "networks/resnets.py",
+    "networks/transforms.py", "training/features.py", "training/loop.py", "training/selection.py",
 )  # fmt: skip
 PEAK_RESET = Path("/proc/self/clear_refs")  # Linux: writing 5 forgets the process's former peak of memory
 STATUS = Path("/proc/self/status")
@@ -33,6 +33,7 @@ def recipe(config: TrainConfig) -> dict:
         "schedule": "linear warm-up, then cosine to zero",
         "warm_up": WARM_UP,
         "validation": "10 % of train, stratified, identical images on one side",
+        "cached_views": "of all Training images, drawn once for all seeds; each epoch takes an image's next",
     }
 
 
