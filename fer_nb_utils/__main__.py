@@ -109,6 +109,53 @@ def _run(profile_name: str, given: dict[str, str], only: tuple[str, ...], run_di
 
 
 @main.command()
+@click.argument("file")
+@click.option("--run-dir", type=click.Path(path_type=Path), required=True, help="Where the runs and tables go.")
+@click.option("--data", help="FER-2013 (zip, folder or CSV), a folder of faces, or 'sample' (the default).")
+@click.option("--weights", help="imagenet, embedded, none, or a file or folder of state dicts.")
+@click.option("--scheduler", metavar="ADDRESS", help="A dask scheduler (default: workers on this machine).")
+@click.option(
+    "--workers", type=click.IntRange(1), help="Trainings at once on this machine (default: a GPU or core each)."
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, mps, cuda or cuda:1.")
+def sweep(
+    file: str,
+    run_dir: Path,
+    data: str | None,
+    weights: str | None,
+    scheduler: str | None,
+    workers: int | None,
+    device: str,
+) -> None:
+    """Train every combination of the settings in FILE, a .toml file or one of the shipped: learning_rate, paper.
+
+    Finished runs are skipped, others go on where they stopped. The exit status is 1 when a training failed twice.
+    """
+    from .data.dataset import load
+    from .files import locked
+    from .series.parameters import located
+    from .training import sweep as sweeps
+
+    given = located({"data": data or "sample"} | ({"weights": weights} if weights else {}), Path.cwd())
+    path = Path(file).expanduser() if file.endswith(".toml") else sweeps.SWEEPS / f"{file}.toml"
+    trainings, varied = sweeps.read_sweep(path.absolute(), given.get("weights"))
+    run_dir, dataset = run_dir.absolute(), load(given["data"])
+    busy = f"Another sweep is at work in {run_dir}: wait for it, or choose another folder."
+    with locked(run_dir / ".sweep.lock", busy), sweeps.cluster(scheduler, workers) as (client, gpus):
+        click.echo(
+            f"{len(trainings)} trainings on {dataset.name}\nresults: {run_dir}\ndask:    {client.dashboard_link}"
+        )
+        try:
+            errors = sweeps.run_sweep(trainings, varied, dataset, run_dir, client, gpus, device)
+        except KeyboardInterrupt:
+            click.echo("\nStopped. The same command goes on from here.", err=True)
+            sys.exit(130)
+    for name, error in errors.items():
+        click.echo(f"failed:  {name}: {error}", err=True)
+    sys.exit(1 if errors else 0)
+
+
+@main.command()
 @click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--data", help="The data of that run (default: FER2013_PATH, else the sample).")

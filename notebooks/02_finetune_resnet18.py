@@ -219,7 +219,7 @@ assert run.history["train_loss"].iloc[-1] < run.history["train_loss"].iloc[0] or
 # Which is it here?
 
 # %% tags=["nbval-ignore-output"]
-figure = training_curves({"resnet18": run.history}, note=run.protocol)
+figure = training_curves({"resnet18": [run.history]}, note=run.protocol)
 work.save_figure(figure, "training_resnet18")
 show_figure(figure)
 

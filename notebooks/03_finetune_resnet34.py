@@ -136,7 +136,7 @@ assert run.history["train_loss"].iloc[-1] < run.history["train_loss"].iloc[0] or
 
 # %% tags=["nbval-ignore-output"]
 histories = {name: one.history for name, one in work.runs().items() if name in ("resnet18", "resnet34")}
-figure = training_curves(histories, note=run.protocol)
+figure = training_curves({name: [history] for name, history in histories.items()}, note=run.protocol)
 work.save_figure(figure, "training_resnet34")
 show_figure(figure)
 

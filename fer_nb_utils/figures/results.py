@@ -1,6 +1,6 @@
 """Figures of results: confusion matrices, ROC curves, F1, accuracy with its interval, accuracy against cost."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,9 +15,24 @@ from scipy.stats import binomtest
 from ..classes import CLASS_COLORS, CLASSES
 from ..results import measures
 from ..results.paper import PAPER_TABLE1, PAPER_TABLE2
-from .style import CLASS_LINES, FAINT, INK, SMALL, WIDTH, finish, legend_below_title, percent, run_styles, style
+from ..results.run_folder import Run
+from ..results.seeds import over_seeds
+from .style import (
+    CLASS_LINES,
+    FAINT,
+    INK,
+    MODEL_STYLES,
+    SMALL,
+    WIDTH,
+    finish,
+    legend_below_title,
+    percent,
+    run_styles,
+    style,
+)
 
 PAPER_IMAGES = int(PAPER_TABLE1["support"].iloc[0])
+LADDER = {"random": "random weights,\nall layers", "fc": "fc alone", "layer4": "layer4 and fc", "all": "all layers"}
 
 
 @style()
@@ -136,6 +151,38 @@ def _intervals(metrics: Mapping[str, dict]) -> dict[str, list[tuple]]:
 def _wilson(share: float, n: int) -> tuple[float, float]:
     """95 % interval of a share of n images."""
     return tuple(binomtest(round(share * n), n).proportion_ci(method="wilson"))
+
+
+@style()
+def transfer_ladder(groups: Mapping[str, Sequence[Run]], note: str = "") -> Figure:
+    """Test accuracy of each network by what it starts from and what of it is trained, beside the paper's.
+
+    `groups`: the runs of each training, one a seed. Large marks are means with their 95 % interval over seeds and test
+    images (`over_seeds`), small dots the seeds.
+    """
+    figure, axis = plt.subplots(figsize=(8.5, 4.4))
+    for runs in groups.values():
+        config = runs[0].config
+        rung = list(LADDER).index("random" if config["weights_kind"] == "random" else config["trainable"])
+        place = rung + 0.27 * (list(MODEL_STYLES).index(config["model"]) - 1)
+        color, marker = MODEL_STYLES[config["model"]]
+        row = over_seeds([run.predictions for run in runs], n=400).loc[("all", "accuracy")]
+        axis.plot([place, place], [row["low"], row["high"]], color=color, linewidth=2.4, solid_capstyle="butt")
+        axis.plot(place, row["mean"], marker, color=color, markersize=8)
+        dots = [run.metrics["full"]["accuracy"] for run in runs]
+        axis.plot([place - 0.07] * len(dots), dots, ".", color=color, markersize=4, alpha=0.7)
+        above = {"xytext": (0, 3), "textcoords": "offset points", "ha": "center", "fontsize": SMALL, "color": color}
+        axis.annotate(f"{row['mean']:.1%}", (place, row["high"]), **above)
+    for number, accuracy in enumerate(PAPER_TABLE1["accuracy"]):
+        axis.plot(2 + 0.27 * (number - 1), accuracy, "_", color=INK, markersize=18, markeredgewidth=1.6)
+    axis.set(xlim=(-0.5, 3.5), ylabel="accuracy, full test set")
+    axis.set_xticks(range(len(LADDER)), LADDER.values(), color=INK)
+    axis.grid(axis="x", visible=False)
+    percent(axis)
+    keys = [Line2D([], [], color=c, marker=m, linestyle="", label=name) for name, (c, m) in MODEL_STYLES.items()]
+    keys.append(Line2D([], [], color=INK, marker="_", markersize=14, linestyle="", label="the paper's"))
+    legend_below_title(figure, keys, len(keys))
+    return finish(figure, "What is trained, and from what", note)
 
 
 @style()

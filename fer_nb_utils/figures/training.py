@@ -1,6 +1,6 @@
 """Figures of training: loss, accuracy and time by epoch."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,17 +16,25 @@ VALIDATION = {"linestyle": "--", "linewidth": 1.2, "mfc": "white"}
 
 
 @style()
-def training_curves(histories: Mapping[str, pd.DataFrame], note: str = "", smoothed: Collection[str] = ()) -> Figure:
-    """Fig. 2: loss, accuracy and time of each run by epoch; solid is training, dashed and hollow validation.
+def training_curves(
+    histories: Mapping[str, Sequence[pd.DataFrame]], note: str = "", smoothed: Collection[str] = ()
+) -> Figure:
+    """Fig. 2: loss, accuracy and time by epoch; solid is training, dashed and hollow validation.
 
-    The training loss of the runs in `smoothed`, trained with label smoothing, is another quantity and left out.
+    `histories`: of each name's runs, one a seed; lines are their means, bands reach from the lowest to the highest. The
+    training loss of those in `smoothed`, trained with label smoothing, is another quantity and left out.
     """
     figure, (loss, accuracy, clock) = plt.subplots(1, 3, figsize=(WIDTH, 3.9))
-    minutes = max(history["seconds"].sum() for history in histories.values()) > 300
+    minutes = max(history["seconds"].sum() for seeds in histories.values() for history in seeds) > 300
     handles = []
     for name, (color, marker) in run_styles(histories).items():
-        history = histories[name]
+        by_epoch = pd.concat(histories[name]).groupby("epoch", as_index=False)
+        history, lowest, highest = by_epoch.mean(), by_epoch.min(), by_epoch.max()
         epochs = history["epoch"]
+        for axis, measure in ((loss, "loss"), (accuracy, "accuracy")):
+            for part in ("train", "validation")[measure == "loss" and name in smoothed :]:
+                band = lowest[f"{part}_{measure}"], highest[f"{part}_{measure}"]
+                axis.fill_between(epochs, *band, color=color, alpha=0.18, linewidth=0)
         line = {"color": color, "marker": marker, "markersize": 5, "markevery": max(1, len(history) // 10)}
         handles.append(Line2D([], [], label=name, **line))
         if name not in smoothed:

@@ -1,6 +1,6 @@
 """The settings of a training run; a bad one cannot exist."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from ..errors import UserError
 from ..networks.device import PRECISIONS
@@ -35,6 +35,10 @@ class TrainConfig:
     precision: str = "auto"  # float32, bfloat16
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value, kind = getattr(self, field.name), type(field.default)
+            if type(value) is not kind and not (kind is float and type(value) is int):
+                raise UserError(f"{field.name} is {value!r}; give a value of type {kind.__name__}.")
         for name, choices in CHOICES.items():
             value = getattr(self, name)
             if value not in choices:

@@ -1,0 +1,245 @@
+"""Sweeps: every combination of settings is one training in its own run folder, on one machine or many, by dask."""
+
+import re
+import shutil
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from itertools import product
+from pathlib import Path
+from uuid import uuid4
+
+import distributed
+import pandas as pd
+import psutil
+import torch
+from dask.system import CPU_COUNT
+from tqdm import tqdm
+
+from ..data.dataset import Dataset
+from ..errors import UserError
+from ..files import atomic_path
+from ..progress import progress_bar
+from ..results.measures import test_sets
+from ..results.run_folder import Run, is_finished
+from ..results.seeds import over_seeds
+from .config import TrainConfig
+from .task import PACKAGE, Refused, host_of, train
+
+SWEEPS = Path(__file__).with_name("sweeps")
+MEMORY = 3 * 1024**3  # bytes that one training may need
+ATTEMPTS = 2
+EPOCH = re.compile(rb"^epoch +(\d+)/", re.MULTILINE)  # in a training's log
+
+
+def read_sweep(path: Path, weights: str | None = None) -> tuple[dict[str, TrainConfig], list[str]]:
+    """The trainings of a sweep by name, and the settings that vary.
+
+    The TOML file has two tables with the names of TrainConfig: [settings], the fixed values, and [grid], lists of
+    values; every combination is one training. `weights` replaces the file's. A path of weights counts from the file's
+    folder. Raises UserError for anything else in it.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"The sweep {path} cannot be read ({error}); give a TOML file.") from error
+    settings, grid = content.pop("settings", {}), content.pop("grid", {})
+    known = [field.name for field in fields(TrainConfig)]
+    wrong = [*content, *((set(settings) | set(grid)) - set(known)), *(set(settings) & set(grid))]
+    if wrong:
+        raise UserError(
+            f"The sweep {path}: {', '.join(sorted(wrong))} is unknown or given twice; it has the tables [settings] and "
+            f"[grid], with the names {', '.join(known)}."
+        )
+    empty = [name for name, values in grid.items() if not isinstance(values, list) or not values]
+    if empty:
+        raise UserError(f"The sweep {path}: {', '.join(empty)} in [grid] must be a list of values.")
+    if weights:
+        settings["weights"] = weights
+        grid.pop("weights", None)
+    trainings = {}
+    for values in product(*grid.values()):
+        chosen = dict(zip(grid, values, strict=True))
+        config = settings | chosen
+        if (beside := path.parent / str(config.get("weights"))).exists():
+            config["weights"] = str(beside.absolute())
+        name = "_".join(_named(key, value) for key, value in chosen.items()) or path.stem
+        if name in trainings:
+            raise UserError(f"The sweep {path} holds two trainings of the name {name}; give each value once.")
+        trainings[name] = TrainConfig(**config)
+    return trainings, list(grid)
+
+
+def _named(key: str, value: object) -> str:
+    return Path(value).stem if isinstance(value, str) else f"{key}{value}"
+
+
+@contextmanager
+def cluster(scheduler: str | None, workers: int | None) -> Iterator[tuple[distributed.Client, int]]:
+    """A client of somebody's cluster at the address `scheduler`, or of one on this machine, and the GPUs to share.
+
+    On this machine there is a worker a GPU, or, without one, a worker a core as far as the memory goes: two trainings
+    with a thread each get through 1.27 times as much as one after the other with two (README, "Speed").
+    """
+    if scheduler:
+        try:
+            client = distributed.Client(scheduler, timeout=20)
+        except (OSError, ValueError) as error:
+            raise UserError(f"No dask scheduler answers at {scheduler} ({error}); start one or correct it.") from error
+        with client:
+            yield client, 0
+        return
+    gpus = torch.cuda.device_count()
+    workers = workers or gpus or max(1, min(CPU_COUNT, psutil.virtual_memory().available // MEMORY))
+    with (
+        distributed.LocalCluster(workers, threads_per_worker=1, memory_limit=0, dashboard_address=":0") as local,
+        distributed.Client(local) as client,
+    ):
+        yield client, gpus
+
+
+def run_sweep(
+    trainings: Mapping[str, TrainConfig],
+    varied: list[str],
+    dataset: Dataset,
+    run_dir: Path,
+    client: distributed.Client,
+    gpus: int = 0,
+    device: str = "auto",
+) -> dict[str, str]:
+    """Run the trainings that `run_dir` does not hold yet; the errors of those that failed twice, by name.
+
+    After each, `sweep.csv` (a row a run) and `summary.csv` are written anew. The cached features of frozen backbones
+    are shared in `run_dir/features`, and removed when all is done. Raises UserError when every worker is refused.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    common = {
+        "data": dataset.source if dataset.source == "sample" else str(Path(dataset.source).expanduser().absolute()),
+        "fingerprint": dataset.fingerprint,
+        "package": PACKAGE,
+        "features_folder": str(run_dir / "features"),
+        "device": device,
+        "gpus": gpus,
+        "stop": f"stop-{uuid4().hex}",
+    }
+    tasks = {
+        name: {"config": asdict(config), "folder": str(run_dir / name)} | common for name, config in trainings.items()
+    }
+    errors, refused, attempts, bars = {}, {}, dict.fromkeys(tasks, 0), {}
+    for task in tasks.values():
+        _log(task).unlink(missing_ok=True)  # of an earlier session
+    with _stopped_at_exit(client, common["stop"]):
+        running = {_submit(client, task, refused): name for name, task in tasks.items()}
+        while running:
+            for future in _done(running):
+                name, error = running.pop(future), future.exception()
+                attempts[name] += not isinstance(error, Refused)
+                if isinstance(error, Refused):
+                    address, refused[address] = error.args[0], error.args[1]
+                    line = f"The worker {address} is refused: {refused[address]}"
+                elif error is None:
+                    line = f"{name}: {_finding(run_dir / name)}"
+                    write_tables(trainings, varied, run_dir)
+                elif attempts[name] < ATTEMPTS:
+                    line = f"{name}: failed, is tried once more: {error}"
+                else:
+                    errors[name] = str(error) or type(error).__name__
+                    line = f"{name}: failed: {errors[name]}"
+                if name in bars:
+                    bars.pop(name).close()
+                tqdm.write(line)
+                if error is not None and name not in errors:
+                    running[_submit(client, tasks[name], refused)] = name
+            _show_progress({name: tasks[name] for name in running.values()}, bars)
+    write_tables(trainings, varied, run_dir)
+    if not errors:
+        shutil.rmtree(run_dir / "features", ignore_errors=True)
+    return errors
+
+
+def write_tables(trainings: Mapping[str, TrainConfig], varied: list[str], run_dir: Path) -> None:
+    """`sweep.csv`: a row a finished run; `summary.csv`: over the seeds of each combination of the other settings."""
+    runs = {name: Run.load(run_dir / name) for name in trainings if is_finished(run_dir / name)}
+    groups: dict[tuple, list[Run]] = {}
+    for run in runs.values():
+        groups.setdefault(tuple(run.config[key] for key in varied if key != "seed"), []).append(run)
+    tables = {
+        "sweep.csv": pd.DataFrame([{"run": name} | _row(run, varied) for name, run in runs.items()]),
+        "summary.csv": pd.DataFrame([
+            dict(zip([key for key in varied if key != "seed"], values, strict=True)) | _summary(group)
+            for values, group in groups.items()
+        ]),
+    }  # fmt: skip
+    for name, table in tables.items():
+        with atomic_path(run_dir / name) as temporary:
+            table.to_csv(temporary, index=False, float_format="%.6g")
+
+
+def _row(run: Run, varied: list[str]) -> dict[str, object]:
+    config = run.config
+    recorded = {key: config[key] for key in dict.fromkeys([*varied, "seed", "weights_kind", "weights_sha256"])}
+    accuracy = {f"{name} accuracy": measured["accuracy"] for name, measured in run.metrics.items()}
+    best = {"best_epoch": config["best_epoch"], "validation accuracy": run.history["validation_accuracy"].max()}
+    keys = ("epochs_run", "precision", "device_name", "threads", "seconds", "preparation_seconds")
+    return recorded | best | accuracy | {key: config[key] for key in keys}
+
+
+def _summary(runs: list[Run]) -> dict[str, object]:
+    validation = pd.Series([run.history["validation_accuracy"].max() for run in runs])
+    found = {"seeds": len(runs), "validation accuracy": validation.mean(), "validation sd": validation.std(ddof=1)}
+    for test_set in ("full", "leak-free"):
+        rows = over_seeds([test_sets(run.predictions, run.twins_in_train)[test_set] for run in runs])
+        found |= {f"{test_set} {key}": value for key, value in rows.loc[("all", "accuracy")].drop("seeds").items()}
+    return found
+
+
+def _submit(client: distributed.Client, task: dict, refused: Mapping[str, str]) -> distributed.Future:
+    """Give a task to the workers that are there and not refused."""
+    threads = client.nthreads()
+    fit = [address for address in threads if address not in refused]
+    if refused and not fit:
+        raise UserError(f"No worker may train: {' '.join(refused.values())}")
+    at_once = pd.Series(threads).groupby(host_of).sum().to_dict() if threads else {}
+    return client.submit(train, task | {"at_once": at_once}, pure=False, workers=fit if refused else None)
+
+
+def _done(running: Mapping[distributed.Future, str]) -> set[distributed.Future]:
+    try:
+        return distributed.wait(list(running), timeout=1, return_when="FIRST_COMPLETED").done
+    except distributed.TimeoutError:
+        return set()
+
+
+def _finding(folder: Path) -> str:
+    """What a finished run gave, in a line; test scores wait for the tables."""
+    if not is_finished(folder):
+        raise UserError(f"The worker's {folder} is not to be seen here: --run-dir must be on a disk that all share.")
+    run = Run.load(folder)
+    best = run.history["validation_accuracy"].max()
+    return f"validation accuracy {best:.3f}, {run.config['seconds'] / 60:.1f} minutes on {run.config['device_name']}"
+
+
+@contextmanager
+def _stopped_at_exit(client: distributed.Client, name: str) -> Iterator[None]:
+    """Whatever ends the sweep ends its trainings too, which go on from there next time."""
+    stop = distributed.Event(name, client)
+    try:
+        yield
+    finally:
+        stop.set()
+
+
+def _log(task: dict) -> Path:
+    return Path(task["folder"] + ".log")
+
+
+def _show_progress(tasks: Mapping[str, dict], bars: dict[str, tqdm]) -> None:
+    """A bar for each training at work, with the time left, by the epochs in its log."""
+    for name, task in tasks.items():
+        epochs = [int(number) for number in EPOCH.findall(_log(task).read_bytes())] if _log(task).exists() else []
+        if epochs and name not in bars:
+            first = epochs[0] - 1  # more than 0 when it goes on
+            bars[name] = progress_bar(desc=name, total=task["config"]["epochs"], initial=first, unit="epoch")
+        if epochs:
+            bars[name].update(epochs[-1] - bars[name].n)

@@ -1,0 +1,92 @@
+"""One training of a sweep: what a dask worker does, and the process of its own that it starts for it."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from dask.system import CPU_COUNT
+from distributed import Event, get_worker
+
+from .. import __version__
+from ..data.dataset import load
+from ..errors import UserError
+from . import experiment
+from .config import TrainConfig
+from .provenance import source_revision
+
+PACKAGE = f"{__version__}, training code {source_revision()}"
+
+
+class Refused(Exception):
+    """A worker that must not train: its address, and why in a sentence."""
+
+
+def train(task: dict) -> None:
+    """On a worker: run one training to its end in a process of its own, which dies with the worker.
+
+    `task`: `config`, `folder`, `data` (paths mean the same on every worker), `fingerprint`, `package`,
+    `features_folder`, `device`, `gpus` (shared by the workers of this machine), `at_once` (trainings, by host), `stop`
+    (name of an event that ends it). What the process prints goes to `<folder>.log`. Raises Refused, and RuntimeError
+    with the last line of that log.
+    """
+    worker = get_worker()
+    _examine(task, worker.address)
+    threads = max(1, CPU_COUNT // task["at_once"].get(host_of(worker.address), 1))  # dask's nanny sets 1 for all
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    if task["gpus"]:
+        environment["CUDA_VISIBLE_DEVICES"] = str(int(worker.name) % task["gpus"])
+    log, stop = Path(task["folder"] + ".log"), Event(task["stop"])
+    command = [sys.executable, "-m", __name__]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=output, env=environment)
+        try:
+            process.stdin.write(json.dumps(task).encode() + b"\n")
+            process.stdin.flush()
+            while process.poll() is None and not stop.wait(timeout=1):
+                pass
+        finally:
+            process.stdin.close()  # ends it, if it is still at work
+            process.wait()
+    if process.returncode:
+        raise RuntimeError(log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2])
+
+
+def host_of(address: str) -> str:
+    """The machine of a worker: "tcp://10.0.0.5:4711" -> "tcp://10.0.0.5"."""
+    return address.rpartition(":")[0]
+
+
+def _examine(task: dict, address: str) -> None:
+    """Refuse to train with other code or other data than the sweep was planned with."""
+    if task["package"] != PACKAGE:
+        raise Refused(address, f"it has fer_nb_utils {PACKAGE}, not {task['package']}; install the same there.")
+    try:
+        found = load(task["data"]).fingerprint
+    except UserError as error:
+        raise Refused(address, str(error)) from error
+    if found != task["fingerprint"]:
+        raise Refused(address, f"its {task['data']} is other data ({found}, not {task['fingerprint']}).")
+
+
+def _main() -> None:
+    task = json.loads(sys.stdin.readline())
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        config, features = TrainConfig(**task["config"]), Path(task["features_folder"])
+        experiment.run(config, load(task["data"]), task["folder"], task["device"], features)
+    except UserError as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("Stopped.")
+
+
+def _end_with_parent() -> None:
+    sys.stdin.read()  # nothing more is sent: this returns when the worker closes it or dies
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    _main()
