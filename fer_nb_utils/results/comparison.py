@@ -1,7 +1,7 @@
 """Runs beside each other: paired tests, the paper's numbers, costs, and the protocol that they share."""
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -10,7 +10,7 @@ from scipy.special import stdtr
 from scipy.stats import t
 
 from ..errors import UserError
-from .measures import correct
+from .measures import bootstrap, correct
 from .run_folder import Run
 
 
@@ -44,6 +44,33 @@ def compare_models(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     images = [len(runs[a]) for a, _ in pairs]
     table.insert(0, "difference", (table["b"] - table["c"]) / images)
     return table.assign(p_holm=multipletests(table["p_value"], method="holm")[1]).rename_axis("pair")
+
+
+def compare_networks(groups: Mapping[str, Sequence[Run]], measure: str = "accuracy") -> pd.DataFrame:
+    """`seed_test` of every pair of networks, each with its runs, one a seed; with Holm's correction.
+
+    `measure`: one of Table 1. Columns: difference, error, p_value, seeds_needed (to find such a difference at 5 %, see
+    `seeds_needed`), p_holm. NaN where a network has one run: one seed cannot tell networks apart.
+    """
+    from statsmodels.stats.multitest import multipletests
+
+    values = {name: np.array([run.metrics["full"][measure] for run in runs]) for name, runs in groups.items()}
+    draws = {
+        name: bootstrap(*(run.predictions.sort_values("file") for run in runs), n=400)["all", measure]
+        for name, runs in groups.items()
+    }
+    rows = {}
+    for a, b in combinations(groups, 2):
+        test = seed_test(values[a], -values[b], image_variance=float((draws[a] - draws[b]).var()))
+        rows[f"{a} - {b}"] = {
+            "difference": test["estimate"],
+            "error": test["error"],
+            "p_value": test["p_value"],
+            "seeds_needed": seeds_needed(test, 0.05),
+        }
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("pair")
+    known = table["p_value"].notna().all()
+    return table.assign(p_holm=multipletests(table["p_value"], method="holm")[1] if known else np.nan)
 
 
 def seed_test(*samples: np.ndarray, image_variance: float = 0.0, known_sd: float | None = None) -> dict[str, float]:
@@ -124,9 +151,13 @@ def cost_table(runs: Mapping[str, Run]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("run")
 
 
-def common_protocol(runs: Mapping[str, Run]) -> str:
-    """The protocol of several runs in a line: what they share is said once, the rest run by run."""
-    parts = {name: run.protocol_parts for name, run in runs.items()}
+def common_protocol(groups: Mapping[str, Sequence[Run]]) -> str:
+    """The protocol of several trainings, each with its runs, one a seed, in a line: what they share is said once."""
+    parts = {}
+    for name, runs in groups.items():
+        seeds = [str(run.config["seed"]) for run in runs]
+        rest = [part for part in runs[0].protocol_parts if not part.startswith("seed ")]
+        parts[name] = [*rest, f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"]
     shared = [part for part in next(iter(parts.values()), []) if all(part in other for other in parts.values())]
     own = {name: [part for part in own if part not in shared] for name, own in parts.items()}
     texts = [", ".join(shared), *(f"{name}: {', '.join(rest)}" for name, rest in own.items() if rest)]

@@ -22,18 +22,26 @@ def over_seeds(tables: Sequence[pd.DataFrame], n: int = 1000) -> pd.DataFrame:
     """Every measure over several runs' predictions for the same images.
 
     Rows: (expression, measure) as in `measures.bootstrap`. Columns: seeds (their number), mean, sd (over the seeds; NaN
-    of one), and low and high, a 95 % interval of the mean over seeds and test images: a two-level bootstrap that draws
-    images and, of k seeds, k - 1, which makes its variance that of the mean (Rao and Wu 1988, doi
-    10.1080/01621459.1988.10478591). With one seed it is over test images alone.
+    of one), and low and high, the 95 % interval of `draws_over_seeds`.
     """
-    tables = [table.sort_values("file") for table in tables]  # equal resamples must be of equal images
-    draws = [bootstrap(table, n=n) for table in tables]
-    k, columns = len(tables), draws[0].columns
-    chosen = np.random.default_rng(0).integers(k, size=(max(k - 1, 1), n))
+    draws = draws_over_seeds(tables, n)
+    measured = pd.DataFrame([_measured(table) for table in tables])[draws.columns]
+    summary = pd.DataFrame({"seeds": len(tables), "mean": measured.mean(), "sd": measured.std(ddof=1)})
+    return summary.join(intervals(draws))
+
+
+def draws_over_seeds(tables: Sequence[pd.DataFrame], n: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """The mean over seeds of every measure in `n` resamples of seeds and test images, a row each.
+
+    A two-level bootstrap: it draws images and, of k seeds, k - 1, which makes its variance that of the mean (Rao and Wu
+    1988, doi 10.1080/01621459.1988.10478591). With one seed it is over test images alone. Rows of several networks on
+    the same images rest on the same resamples of images, so that their differences and means may be taken; give each
+    another `seed`, for their seeds have nothing to do with each other.
+    """
+    draws = [bootstrap(table.sort_values("file"), n=n) for table in tables]  # equal resamples are of equal images
+    chosen = np.random.default_rng(seed).integers(len(tables), size=(max(len(tables) - 1, 1), n))
     means = np.stack([table.to_numpy() for table in draws])[chosen, np.arange(n)].mean(axis=0)
-    measured = pd.DataFrame([_measured(table) for table in tables])[columns]
-    summary = pd.DataFrame({"seeds": k, "mean": measured.mean(), "sd": measured.std(ddof=1)})
-    return summary.join(intervals(pd.DataFrame(means, columns=columns)))
+    return pd.DataFrame(means, columns=draws[0].columns)
 
 
 def _measured(predictions: pd.DataFrame) -> pd.Series:

@@ -1,7 +1,9 @@
 """Sweeps: every combination of settings is one training in its own run folder, on one machine or many, by dask."""
 
+import logging
 import re
 import shutil
+import signal
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -92,10 +94,11 @@ def cluster(scheduler: str | None, workers: int | None) -> Iterator[tuple[distri
         return
     gpus = torch.cuda.device_count()
     workers = workers or gpus or max(1, min(CPU_COUNT, psutil.virtual_memory().available // MEMORY))
-    with (
-        distributed.LocalCluster(workers, threads_per_worker=1, memory_limit=0, dashboard_address=":0") as local,
-        distributed.Client(local) as client,
-    ):
+    options = {"n_workers": workers, "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": ":0"}
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # for the workers: Ctrl-C is the driver's business
+    local = distributed.LocalCluster(**options, silence_logs=logging.CRITICAL)
+    signal.signal(signal.SIGINT, handler)
+    with local, distributed.Client(local) as client:
         yield client, gpus
 
 
