@@ -202,11 +202,12 @@ def report(folder: Path) -> None:
 @main.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--checkpoint", metavar="NAME", help="Also embed the weights of the last folder under this name.")
-def publish(folders: tuple[Path, ...], checkpoint: str | None) -> None:
+@click.option("--other-work", is_flag=True, help="The machine had other work: their times will not be compared.")
+def publish(folders: tuple[Path, ...], checkpoint: str | None, other_work: bool) -> None:
     """For maintainers: make finished runs the committed reference results."""
     from .series.maintain import publish_runs
 
-    for written in publish_runs(folders, checkpoint):
+    for written in publish_runs(folders, checkpoint, other_work):
         click.echo(written)
 
 

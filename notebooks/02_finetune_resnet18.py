@@ -240,7 +240,7 @@ layer4_run = run if same else experiment.run(layer4, dataset, work.run_folder("r
 assert layer4_run.history["train_accuracy"].max() > fc_run.history["train_accuracy"].max()
 
 # %% tags=["nbval-ignore-output"]
-protocol = common_protocol({"fc": fc_run, "layer4 + fc": layer4_run})
+protocol = common_protocol({"fc": [fc_run], "layer4 + fc": [layer4_run]})
 figure = freezing_comparison(fc_run.history, layer4_run.history, note=protocol)
 work.save_figure(figure, "freezing_resnet18")
 show_figure(figure)
@@ -324,7 +324,7 @@ show_table(transfer)
 
 # %% tags=["nbval-ignore-output"]
 metrics = {name: {"full": one.metrics["full"]} for name, one in rivals.items()}
-figure = accuracy_intervals(metrics, common_protocol(rivals))
+figure = accuracy_intervals(metrics, common_protocol({name: [one] for name, one in rivals.items()}))
 work.save_figure(figure, "transfer_resnet18")
 show_figure(figure)
 
@@ -374,7 +374,7 @@ show_results({name: reference[name] for name in names})
 
 # %%
 fc_real, layer4_real = reference["resnet18_fc_64px"], reference["resnet18_layer4_64px"]
-protocol = common_protocol({"fc": fc_real, "layer4 + fc": layer4_real})
+protocol = common_protocol({"fc": [fc_real], "layer4 + fc": [layer4_real]})
 figure = freezing_comparison(fc_real.history, layer4_real.history, note=protocol)
 work.reference.save_figure(figure, "freezing_resnet18")
 show_figure(figure)

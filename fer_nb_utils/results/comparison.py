@@ -69,8 +69,8 @@ def compare_networks(groups: Mapping[str, Sequence[Run]], measure: str = "accura
             "seeds_needed": seeds_needed(test, 0.05),
         }
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("pair")
-    known = table["p_value"].notna().all()
-    return table.assign(p_holm=multipletests(table["p_value"], method="holm")[1] if known else np.nan)
+    known = table["p_value"].dropna()
+    return table.assign(p_holm=pd.Series(multipletests(known, method="holm")[1] if len(known) else [], known.index))
 
 
 def seed_test(*samples: np.ndarray, image_variance: float = 0.0, known_sd: float | None = None) -> dict[str, float]:
@@ -124,12 +124,14 @@ def compare_with_paper(table: pd.DataFrame, paper_table: pd.DataFrame, same_data
 
 
 def unlike_times(runs: Iterable[Run]) -> list[str]:
-    """What forbids comparing the runs' times: device_name, threads, epochs_run, as far as they are not all equal."""
+    """What forbids comparing the runs' times: device_name, threads, epochs_run, as far as they are not all equal, and
+    other_work, where the machine had some beside."""
     configs = [run.config for run in runs]
     sessions = [session for config in configs for session in config.get("sessions") or [config]]
     found = {key: {session[key] for session in sessions} for key in ("device_name", "threads")}
     found["epochs_run"] = {config["epochs_run"] for config in configs}
-    return [key for key, values in found.items() if len(values) > 1]
+    unlike = [key for key, values in found.items() if len(values) > 1]
+    return [*unlike, "other_work"] if any(config.get("other_work") for config in configs) else unlike
 
 
 def cost_table(runs: Mapping[str, Run]) -> pd.DataFrame:
@@ -156,8 +158,7 @@ def common_protocol(groups: Mapping[str, Sequence[Run]]) -> str:
     parts = {}
     for name, runs in groups.items():
         seeds = [str(run.config["seed"]) for run in runs]
-        rest = [part for part in runs[0].protocol_parts if not part.startswith("seed ")]
-        parts[name] = [*rest, f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"]
+        parts[name] = [*runs[0].protocol_parts[:-1], f"seed{'s' * (len(seeds) > 1)} {', '.join(seeds)}"]
     shared = [part for part in next(iter(parts.values()), []) if all(part in other for other in parts.values())]
     own = {name: [part for part in own if part not in shared] for name, own in parts.items()}
     texts = [", ".join(shared), *(f"{name}: {', '.join(rest)}" for name, rest in own.items() if rest)]

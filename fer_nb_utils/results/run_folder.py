@@ -62,8 +62,9 @@ class Run:
             f"initial weights {config['weights_label']}",
             f"trained: {config['trainable']}",
         ]
-        parts += [f"{config['image_size']} px", f"{epochs} epoch{'s' * (epochs != 1)}", f"seed {config['seed']}"]
-        return [*parts, f"cached views: {config['cached_views']}"] if config["cached_views"] else parts
+        parts += [f"{config['image_size']} px", f"{epochs} epoch{'s' * (epochs != 1)}"]
+        parts += [f"cached views: {config['cached_views']}"] if config["cached_views"] else []
+        return [*parts, f"seed {config['seed']}"]
 
     def load_model(self) -> ResNet:
         """The trained network, on the CPU, in evaluation mode."""

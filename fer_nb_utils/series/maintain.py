@@ -83,12 +83,14 @@ def _merged(outputs: list[NotebookNode]) -> list[NotebookNode]:
 def publish_runs(
     folders: Sequence[Path],
     checkpoint: str | None = None,
+    other_work: bool = False,
     readme: Path = ROOT / "README.md",
     reference: Path = FOLDER,
     checkpoints: Path = CHECKPOINTS,
 ) -> list[Path]:
     """Make finished runs reference results, with the table in the README, and embed the network of the last one under
-    the name `checkpoint`, if given; returns what was written.
+    the name `checkpoint`, if given; returns what was written. `other_work`: the machine had some beside them, so that
+    their times are never compared.
 
     Raises UserError, before anything is written, for folders that hold no run with its network or have no name of
     their own, for a README without the marks of the table, and for a checkpoint's name that is no plain one.
@@ -104,18 +106,19 @@ def publish_runs(
     text = _with_results(readme, results_table(dict(sorted((reference_runs() | runs).items()))))
     card = model_card(last, checkpoint) if checkpoint else ""
 
-    written = [publish_run(run, reference) for run in runs.values()]
+    written = [publish_run(run, reference, other_work) for run in runs.values()]
     write_text(readme, text)
     return [*written, readme, *([publish_checkpoint(last, checkpoint, card, checkpoints)] if checkpoint else [])]
 
 
-def publish_run(run: Run, folder: Path = FOLDER) -> Path:
+def publish_run(run: Run, folder: Path = FOLDER, other_work: bool = False) -> Path:
     """Copy a run without its weights to `folder`, under its own folder's name, and return where it is.
 
     The latency is measured again, for a machine that trains one network often trains another beside it: publish on a
     quiet one.
     """
     config = run.config | {"latency_ms": round(latency_ms(run.load_model(), run.config["image_size"]), 2)}
+    config |= {"other_work": True} if other_work else {}
     target = folder / run.folder.name
     with atomic_path(target / "history.csv") as temporary:
         run.history.to_csv(temporary, index=False, float_format="%.6g")

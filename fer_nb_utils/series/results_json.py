@@ -119,7 +119,11 @@ def _table2(networks: dict[str, Run]) -> dict:
     for test_set in next(iter(sets.values()), {}):
         rows = {name: own[test_set] for name, own in sets.items()}
         tables[test_set] = _plain(table2(rows).join(table2_intervals(rows)))
-    return {"networks": list(networks), "protocol": common_protocol(networks), "test_sets": tables}
+    return {
+        "networks": list(networks),
+        "protocol": common_protocol({name: [run] for name, run in networks.items()}),
+        "test_sets": tables,
+    }
 
 
 def _plain(table: pd.DataFrame) -> dict:

@@ -86,7 +86,7 @@ def cluster(scheduler: str | None, workers: int | None) -> Iterator[tuple[distri
     """
     if scheduler:
         try:
-            client = distributed.Client(scheduler, timeout=20)
+            client = distributed.Client(scheduler, timeout=10)
         except (OSError, ValueError) as error:
             raise UserError(f"No dask scheduler answers at {scheduler} ({error}); start one or correct it.") from error
         with client:

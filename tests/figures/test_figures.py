@@ -23,18 +23,21 @@ from fer_nb_utils.figures.data import (
     pixel_statistics,
 )
 from fer_nb_utils.figures.results import (
+    LADDER,
     _wilson,
     accuracy_cost,
     accuracy_intervals,
     class_f1,
     confusion_matrices,
     roc_curves,
+    transfer_ladder,
 )
 from fer_nb_utils.figures.style import CLASS_LINES, MODEL_STYLES, RUN_STYLES, SMALL, WIDTH, percent, run_styles
 from fer_nb_utils.figures.training import freezing_comparison, training_curves
 from fer_nb_utils.networks.resnets import build_model
 from fer_nb_utils.results import measures
 from fer_nb_utils.results.paper import PAPER_TABLE1, PAPER_TABLE2
+from fer_nb_utils.results.run_folder import Run
 
 NOTE = "synthetic sample"
 NAMES = ["resnet18", "resnet34", "resnet50"]
@@ -107,7 +110,7 @@ FIGURES = {
     "class_f1": lambda: class_f1(measures.table2({"a": random_table()}), LONG),
     "accuracy_intervals": lambda: accuracy_intervals(metrics(DEPTHS), LONG),
     "accuracy_cost": lambda: accuracy_cost(costs(), LONG),
-    "training_curves": lambda: training_curves(dict.fromkeys(DEPTHS, history([0.3, 0.6, 0.9])), LONG, DEPTHS[3:]),
+    "training_curves": lambda: training_curves(dict.fromkeys(DEPTHS, [history([0.3, 0.6, 0.9])]), LONG, DEPTHS[3:]),
     "freezing_comparison": lambda: freezing_comparison(history([0.2, 0.41]), history([0.5, 0.93]), LONG),
     "architecture": lambda: draw_architecture(build_model("resnet50", "none"), "resnet50", 224),
 }
@@ -249,7 +252,7 @@ def test_mistaken_faces_are_named():
 
 
 def test_training_curves_hold_the_histories():
-    runs = {"resnet18": history([0.3, 0.6, 0.9]), "resnet50": history([0.4, 0.6, 0.8], seconds=200.0)}
+    runs = {"resnet18": [history([0.3, 0.6, 0.9])], "resnet50": [history([0.4, 0.6, 0.8], seconds=200.0)]}
     figure = training_curves(runs, NOTE)
     loss, accuracy, clock = figure.axes
     assert [line.tolist() for line in lines(loss)] == [[2, 1, 2 / 3]] * 2
@@ -265,8 +268,43 @@ def test_training_curves_hold_the_histories():
     assert training_curves({"resnet18": runs["resnet18"]}).axes[2].get_ylabel() == "seconds since the start"
 
 
+def test_training_curves_of_seeds_are_their_mean_with_a_band():
+    runs = {"resnet18": [history([0.2, 0.6]), history([0.4, 0.8])]}
+    accuracy = training_curves(runs, NOTE).axes[1]
+    np.testing.assert_allclose(lines(accuracy)[0], [0.3, 0.7])
+    bands = [path.get_paths()[0].vertices[:, 1] for path in accuracy.collections]
+    assert [(band.min(), band.max()) for band in bands] == [(0.2, 0.8), (0.1, 0.4)]  # training, validation
+
+
+def test_transfer_ladder_places_networks_on_rungs_beside_the_paper(made_up_runs):
+    figure = transfer_ladder(made_up_runs, NOTE)
+    axis = figure.axes[0]
+    assert [label.get_text() for label in axis.get_xticklabels()] == list(LADDER.values())
+    marks = {line.get_marker(): line for line in axis.lines if line.get_marker() in "os^"}
+    assert round(marks["o"].get_xdata()[0]) == 2 and round(marks["s"].get_xdata()[0]) == 0
+    for runs, marker in zip(made_up_runs.values(), "os", strict=True):
+        mean = np.mean([run.metrics["full"]["accuracy"] for run in runs])
+        assert marks[marker].get_ydata()[0] == pytest.approx(mean)
+    dots = [line for line in axis.lines if line.get_marker() == "."]
+    assert [len(line.get_ydata()) for line in dots] == [2, 1]
+    papers = [line.get_ydata()[0] for line in axis.lines if line.get_marker() == "_"]
+    assert papers == [0.650, 0.651, 0.654]
+
+
+@pytest.fixture
+def made_up_runs():
+    """Two seeds of a ResNet18 with layer4 trained, one of a ResNet34 from random weights."""
+
+    def run(model, kind, seed):
+        table = random_table(seed=seed)
+        config = {"model": model, "weights_kind": kind, "trainable": "all" if kind == "random" else "layer4"}
+        return Run(None, config, None, table, {"full": {"accuracy": measures.table1_row(table)["accuracy"]}})
+
+    return {"a": [run("resnet18", "embedded", seed) for seed in (1, 2)], "b": [run("resnet34", "random", 3)]}
+
+
 def test_a_loss_with_label_smoothing_is_not_drawn_beside_others():
-    runs = {"resnet18": history([0.3, 0.6]), "resnet18 all": history([0.4, 0.8])}
+    runs = {"resnet18": [history([0.3, 0.6])], "resnet18 all": [history([0.4, 0.8])]}
     figure = training_curves(runs, NOTE, smoothed=["resnet18 all"])
     loss, accuracy, _ = figure.axes
     assert len(lines(loss)) == 1 and len(lines(loss, "--")) == len(lines(accuracy)) == 2

@@ -4,6 +4,7 @@ import pytest
 from made_up_predictions import random_table
 from scipy import stats
 
+from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.results import comparison, measures
 from fer_nb_utils.results.comparison import seed_test, seeds_needed
 from fer_nb_utils.results.run_folder import Run
@@ -153,3 +154,35 @@ def test_comparison_with_the_paper():
     assert np.isnan(result.loc[("a", "support"), "difference"])  # once printed as -6,828
     others = comparison.compare_with_paper(ours, paper, same_data=False)
     assert others["difference"].isna().all() and others["ours"].equals(result["ours"])
+
+
+def group(name, shares, images=700):
+    """Runs, one a seed, that get these shares of the images right."""
+    runs = []
+    for seed, share in enumerate(shares):
+        rng = np.random.default_rng([seed, len(name)])
+        labels = np.arange(images) % 7
+        guesses = np.where(rng.random(images) < share, labels, (labels + 1) % 7)
+        table = pd.DataFrame(np.eye(7)[guesses], columns=list(CLASSES))
+        identity = {"file": [str(i) for i in range(images)], "usage": "PublicTest", "label": np.array(CLASSES)[labels]}
+        table = pd.DataFrame(identity).join(table)
+        runs.append(Run(None, {}, None, table, {"full": {"accuracy": float((guesses == labels).mean())}}))
+    return runs
+
+
+def test_networks_are_compared_over_their_seeds():
+    groups = {"a": group("a", (0.7, 0.72, 0.71)), "bb": group("bb", (0.5, 0.51, 0.49)), "ccc": group("ccc", (0.705,))}
+    table = comparison.compare_networks(groups)
+    assert list(table.index) == ["a - bb", "a - ccc", "bb - ccc"]
+    means = {name: np.mean([run.metrics["full"]["accuracy"] for run in runs]) for name, runs in groups.items()}
+    assert table.loc["a - bb", "difference"] == pytest.approx(means["a"] - means["bb"])
+    assert table.loc["a - bb", "p_value"] < 0.001 and table.loc["a - bb", "p_holm"] == table.loc["a - bb", "p_value"]
+    assert table.loc[["a - ccc", "bb - ccc"], ["p_value", "p_holm"]].isna().all(axis=None)  # one seed tells nothing
+    alike = comparison.compare_networks({"a": group("a", (0.6, 0.62)), "bb": group("bb", (0.61, 0.6))})
+    assert alike["p_value"].iloc[0] > 0.05 and alike["seeds_needed"].iloc[0] > 2
+
+
+def test_times_beside_other_work_are_not_compared():
+    runs = [some_run(), some_run()]
+    assert comparison.unlike_times(runs) == []
+    assert comparison.unlike_times([runs[0], some_run(other_work=True)]) == ["other_work"]
