@@ -1,18 +1,16 @@
 """Run the notebook series with papermill, in order, into one run folder."""
 
 import json
-import os
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import nbformat
 import papermill
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
 from papermill.exceptions import PapermillExecutionError
 
 from ..files import atomic_path, locked, write_json
@@ -24,6 +22,19 @@ from .workspace import Workspace
 # when one of them ran anew.
 READS = {"05_compare_resnets": ("02_finetune_resnet18", "03_finetune_resnet34", "04_finetune_resnet50")}
 INJECTED = "injected-parameters"  # papermill's tag
+
+
+class OwnKernel(AsyncKernelManager):
+    """Starts this very interpreter, whatever kernels are installed and whatever MPLBACKEND says: with another one (Agg,
+    say) executed notebooks silently hold no figures.
+
+    The kernel logs only what kills it: one that is stopped by Ctrl-C would print a traceback about its closed sockets.
+    """
+
+    kernel_spec = KernelSpec(
+        argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=CRITICAL"],
+        env={"MPLBACKEND": "module://matplotlib_inline.backend_inline"},
+    )
 
 
 @dataclass
@@ -95,7 +106,7 @@ def run(profile: Profile, jobs: list[Job], run_dir: Path, folder: Path = NOTEBOO
     """
     failures = []
     busy = f"Another run is at work in {run_dir}; wait for its end, or give another --run-dir."
-    with locked(run_dir / ".lock", busy), _own_kernel():
+    with locked(run_dir / ".lock", busy):
         series = Series.open(run_dir, profile.name)
         for job in jobs:
             if series.is_done(job):
@@ -105,8 +116,8 @@ def run(profile: Profile, jobs: list[Job], run_dir: Path, folder: Path = NOTEBOO
             error = _execute(job, executed_copy(run_dir, job.name), profile.cell_timeout, folder)
             seconds = time.monotonic() - start
             series.record(job, seconds, error)
-            outcome = "FAILED" if error else "done"
-            print(f"{job.name:28} {outcome:6} {_clock(seconds)} of {_clock(job.budget)}", flush=True)
+            taken, given = (f"{int(number) // 60:2d}:{int(number) % 60:02d}" for number in (seconds, job.budget))
+            print(f"{job.name:28} {'FAILED' if error else 'done  '} {taken} of {given}", flush=True)
             if error:
                 failures.append(f"{job.name}, cell {error['cell']}: {error['name']}: {error['message']}")
     return failures
@@ -123,6 +134,7 @@ def _execute(job: Job, copy: Path, timeout: int, folder: Path) -> dict | None:
                 temporary,
                 changed,
                 kernel_name="python3",
+                kernel_manager_class=OwnKernel,
                 language="python",
                 cwd=folder,
                 execution_timeout=timeout,
@@ -130,42 +142,11 @@ def _execute(job: Job, copy: Path, timeout: int, folder: Path) -> dict | None:
                 on_cell_start=lambda cell, cell_index: started.append(cell_index),
             )
         except PapermillExecutionError as error:
-            return {"cell": _describe(error), "name": error.ename, "message": error.evalue.strip()}
+            code = [line for line in error.source.splitlines() if line and not line.startswith("#")]
+            cell = f"[{error.exec_count}] ({code[0] if code else ''})"
+            return {"cell": cell, "name": error.ename, "message": error.evalue.strip()}
         except Exception as error:  # a kernel that died, hung or never started has failed like any cell
             if isinstance(error, OSError) and error.errno:  # a full disk, say; a cell's timeout has no number
                 raise
             return {"cell": str(len(started)), "name": type(error).__name__, "message": str(error).strip()}
     return None
-
-
-def _describe(error: PapermillExecutionError) -> str:
-    lines = [line for line in error.source.splitlines() if line and not line.startswith("#")]
-    return f"[{error.exec_count}] ({lines[0] if lines else ''})"
-
-
-def _clock(seconds: float) -> str:
-    return f"{int(seconds) // 60:2d}:{int(seconds) % 60:02d}"
-
-
-@contextmanager
-def _own_kernel() -> Iterator[None]:
-    """Make "python3" mean this very interpreter, whatever kernels are installed.
-
-    A kernel specification in a temporary folder that Jupyter searches first. MPLBACKEND is put aside, because with
-    it (Agg, say) executed notebooks silently hold no figures. The kernel logs only what kills it: one that is stopped
-    by Ctrl-C would print a traceback about its closed sockets.
-    """
-    former = {name: os.environ.get(name) for name in ("JUPYTER_PATH", "MPLBACKEND")}
-    with tempfile.TemporaryDirectory() as folder:
-        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=CRITICAL"]
-        specification = {"argv": argv, "display_name": "Python 3 (ipykernel)", "language": "python"}
-        write_json(Path(folder) / "kernels" / "python3" / "kernel.json", specification)
-        os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [folder, former["JUPYTER_PATH"]]))
-        os.environ.pop("MPLBACKEND", None)
-        try:
-            yield
-        finally:
-            for name, value in former.items():
-                os.environ.pop(name, None)
-                if value is not None:
-                    os.environ[name] = value

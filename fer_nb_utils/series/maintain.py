@@ -9,6 +9,7 @@ from pathlib import Path
 import jinja2
 import nbformat
 import torch
+from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
 from safetensors.torch import save_file
 
@@ -57,7 +58,8 @@ def cleaned(executed: NotebookNode) -> NotebookNode:
         if cell.cell_type == "code":
             count += 1
             cell.execution_count = count
-            cell.outputs = [output for output in _merged(cell.outputs) if WIDGET not in output.get("data", {})]
+            CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, number)  # the kernel flushes where it happens to
+            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
             for output in cell.outputs:
                 output.get("metadata", {}).clear()
                 if output.output_type == "execute_result":
@@ -67,17 +69,6 @@ def cleaned(executed: NotebookNode) -> NotebookNode:
     notebook.metadata = nbformat.from_dict({"kernelspec": kernel, "language_info": {"name": "python"}})
     notebook.nbformat_minor = 5
     return notebook
-
-
-def _merged(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """Pieces of the same stream, cut where the kernel happened to flush, as one."""
-    merged: list[NotebookNode] = []
-    for output in outputs:
-        if merged and output.output_type == "stream" == merged[-1].output_type and output.name == merged[-1].name:
-            merged[-1].text += output.text
-        else:
-            merged.append(output)
-    return merged
 
 
 def publish_runs(
