@@ -11,7 +11,7 @@ import tarfile
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -172,13 +172,12 @@ def _find_faces(names: dict[str, tuple[str, ...]], path: Path) -> list[Face]:
     if others and len(others[0]) == len(root):
         one, two = "/".join(root), "/".join(others[0])
         raise DataError(f"{path} holds several data sets ({one}, {two}): give the path of one of them")
-    faces = [_face(name, parts, path) for name, parts in found[root]]
-    first = {}
-    for face in faces:
-        other = first.setdefault(face.path, face.member)
+    faces: dict[str, Face] = {}
+    for face in (_face(name, parts, path) for name, parts in found[root]):
+        other = faces.setdefault(face.path, face).member
         if other != face.member:
             raise DataError(f"{path} holds {other} and {face.member}, which are one name here: rename or remove one")
-    return faces
+    return list(faces.values())
 
 
 def _face(member: str, parts: tuple[str, ...], path: Path) -> Face:
@@ -210,8 +209,8 @@ def _read_faces(faces: list[Face], open_member: Callable, path: Path) -> Decoded
             except Exception as error:  # Pillow raises many kinds: OSError, SyntaxError, struct.error, ...
                 raise DataError(f"{path / face.member} is no readable image: replace or remove it") from error
             converted += changed
-    labels, paths = np.array([face.label for face in faces]), np.array([face.path for face in faces])
-    return Decoded(images, labels, np.array([face.usage for face in faces]), paths, converted)
+    _, paths, usage, labels = map(np.array, zip(*faces, strict=True))
+    return Decoded(images, labels, usage, paths, converted)
 
 
 def _decode(data: bytes) -> tuple[np.ndarray, bool]:
@@ -249,23 +248,24 @@ def _read_csv(stream: IO[bytes], where: Path, size: int) -> Decoded:
         stream = gzip.GzipFile(fileobj=stream)
     images, labels, usages = [], [], []
     with progress_bar(desc=where.name, total=size, unit="B", unit_scale=True) as bar:
-        rows = csv.reader(_counted(io.TextIOWrapper(stream, "utf-8-sig", errors="replace", newline=""), where, bar))
-        header = [name.strip().lower() for name in next(rows, [])]
-        missing = [name for name in CSV_COLUMNS if name not in header]
+        text = io.TextIOWrapper(stream, "utf-8-sig", errors="replace", newline="")
+        rows = csv.DictReader(_counted(text, where, bar))
+        rows.fieldnames = [name.strip().lower() for name in rows.fieldnames or ()]
+        missing = [name for name in CSV_COLUMNS if name not in rows.fieldnames]
         if missing:
             raise DataError(f"{where} has no column '{missing[0]}': {CSV_REMEDY}")
-        columns = [header.index(name) for name in CSV_COLUMNS]
-        for row in filter(None, rows):
+        for row in rows:
+            cells = [row[name] for name in CSV_COLUMNS]
+            if None in cells:
+                raise DataError(f"{where}, line {rows.line_num}, is cut short: download it again")
             try:
-                label, pixels, usage = (row[column].strip() for column in columns)
-                images.append(_pixels(pixels))
-                labels.append(CSV_LABELS[_one_of(CSV_LABELS, label, "label")])
-                usages.append(_one_of(USAGES, usage, "usage"))
-            except IndexError:
-                raise DataError(f"{where}, line {rows.line_num}, is cut short: download it again") from None
+                label, image, usage = _parsed(*map(str.strip, cells))
             except ValueError as error:
                 line = f"{where}, line {rows.line_num}"
                 raise DataError(f"{line}, has {error}: correct it or download the file again") from None
+            labels.append(label)
+            images.append(image)
+            usages.append(usage)
     if not images:
         raise DataError(f"{where} has no rows: download it again")
     paths = np.array([f"{usage}_{i:05d}" for i, usage in enumerate(usages)])
@@ -283,23 +283,21 @@ def _counted(text: io.TextIOBase, where: Path, bar: tqdm) -> Iterator[str]:
         yield line
 
 
-def _pixels(text: str) -> np.ndarray:
+def _parsed(label: str, pixels: str, usage: str) -> tuple[int, np.ndarray, str]:
+    """Label, image and usage of a row; raises ValueError that says what it has."""
+    for what, text, allowed in (("label", label, CSV_LABELS), ("usage", usage, USAGES)):
+        if text not in allowed:
+            raise ValueError(f"the {what} '{text}' instead of one of {', '.join(allowed)}")
     with warnings.catch_warnings(action="error", category=DeprecationWarning):  # numpy only warns
         try:
-            values = np.fromstring(text, np.int64, sep=" ")
+            values = np.fromstring(pixels, np.int64, sep=" ")
         except (ValueError, DeprecationWarning):
             raise ValueError("a pixel that is no whole number") from None
     if len(values) != SIZE * SIZE:
         raise ValueError(f"{len(values)} pixels instead of {SIZE * SIZE}")
     if values.min() < 0 or values.max() > 255:
         raise ValueError("a pixel outside 0 to 255")
-    return values.astype(np.uint8).reshape(SIZE, SIZE)
-
-
-def _one_of(allowed: Collection[str], text: str, what: str) -> str:
-    if text not in allowed:
-        raise ValueError(f"the {what} '{text}' instead of one of {', '.join(allowed)}")
-    return text
+    return CSV_LABELS[label], values.astype(np.uint8).reshape(SIZE, SIZE), usage
 
 
 def _check_complete(decoded: Decoded, path: Path) -> None:
