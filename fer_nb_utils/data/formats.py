@@ -54,6 +54,9 @@ class Decoded(NamedTuple):
     converted: int
 
 
+Row = tuple[np.ndarray, int, str, str, bool]  # image, label, usage, path, converted
+
+
 class Face(NamedTuple):
     """One image file: its member name, its path below the data set's root, its usage and label."""
 
@@ -67,16 +70,21 @@ def read(path: Path) -> Decoded:
     """Decode the data set at `path`; raises DataError, or what `one_sentence` turns into it."""
     with _members(path) as (sizes, open_member):
         names = {name: _parts(name) for name in sizes if not _is_junk(_parts(name))}
-        faces = _find_faces(names, path)
-        if faces:
-            decoded = _read_faces(faces, open_member, path)
+        if faces := _find_faces(names, path):
+            rows = _read_faces(faces, open_member, path)
         else:
             member = _find_csv(names, path)
-            with open_member(member) as stream:
-                decoded = _read_csv(stream, path if path.name == member else path / member, sizes[member])
-    _check_complete(decoded, path)
-    order = np.lexsort((decoded.paths, decoded.labels, [USAGES.index(usage) for usage in decoded.usage]))
-    return Decoded(*(array[order] for array in decoded[:4]), decoded.converted)
+            rows = _read_csv(open_member(member), path if path.name == member else path / member, sizes[member])
+        images, labels, usage, paths, converted = map(np.array, zip(*rows, strict=True))
+    for split, mask in (("train", usage == "Training"), ("test", usage != "Training")):
+        if not mask.any():
+            raise DataError(f"{path} has no {split} images: give what holds both train and test")
+        present = np.bincount(labels[mask], minlength=len(CLASSES))
+        if not present.all():
+            name = CLASSES[int(np.argmin(present))]
+            raise DataError(f"{path} has no image of '{name}' in {split}: add some, every class needs them")
+    order = np.lexsort((paths, labels, [USAGES.index(one) for one in usage]))
+    return Decoded(images[order], labels[order], usage[order], paths[order], int(converted.sum()))
 
 
 @contextmanager
@@ -134,8 +142,7 @@ def _members(path: Path) -> Iterator[tuple[dict[str, int], Callable[[str], IO[by
         magic = stream.read(2)
     if magic == b"PK":
         with zipfile.ZipFile(path) as archive:
-            files = [item for item in archive.infolist() if not item.is_dir()]
-            yield {item.filename: item.file_size for item in files}, archive.open
+            yield {item.filename: item.file_size for item in archive.infolist() if not item.is_dir()}, archive.open
     elif path.name.lower().endswith(CSV_ENDS):
         yield {path.name: path.stat().st_size}, lambda _: path.open("rb")
     elif magic == GZIP or ".tar" in path.name.lower():
@@ -194,23 +201,19 @@ def _face(member: str, parts: tuple[str, ...], path: Path) -> Face:
     return Face(member, "/".join((split, folder, *parts[2:])), usage, CLASSES.index(folder))
 
 
-def _read_faces(faces: list[Face], open_member: Callable, path: Path) -> Decoded:
-    images = np.empty((len(faces), SIZE, SIZE), np.uint8)
-    converted = 0
+def _read_faces(faces: list[Face], open_member: Callable, path: Path) -> Iterator[Row]:
     with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
-        for i, face in enumerate(progress_bar(desc=path.name, iterable=faces, unit="image")):
+        for face in progress_bar(desc=path.name, iterable=faces, unit="image"):
             with open_member(face.member) as stream:
                 data = stream.read(MAX_BYTES + 1)
             try:
-                images[i], changed = _decode(data)
+                image, changed = _decode(data)
             except (OverflowError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
                 limits = f"{MAX_BYTES >> 20} MiB or {Image.MAX_IMAGE_PIXELS / 1e6:.0f} megapixels"
                 raise DataError(f"{path / face.member} is larger than {limits}: reduce or remove it") from error
             except Exception as error:  # Pillow raises many kinds: OSError, SyntaxError, struct.error, ...
                 raise DataError(f"{path / face.member} is no readable image: replace or remove it") from error
-            converted += changed
-    _, paths, usage, labels = map(np.array, zip(*faces, strict=True))
-    return Decoded(images, labels, usage, paths, converted)
+            yield image, face.label, face.usage, face.path, changed
 
 
 def _decode(data: bytes) -> tuple[np.ndarray, bool]:
@@ -243,33 +246,28 @@ def _find_csv(names: dict[str, tuple[str, ...]], path: Path) -> str:
     raise DataError(f"{path} holds no images in train/<class> and test/<class>, and no fer2013.csv: {remedy}")
 
 
-def _read_csv(stream: IO[bytes], where: Path, size: int) -> Decoded:
-    if stream.peek(2)[:2] == GZIP:
-        stream = gzip.GzipFile(fileobj=stream)
-    images, labels, usages = [], [], []
-    with progress_bar(desc=where.name, total=size, unit="B", unit_scale=True) as bar:
+def _read_csv(stream: IO[bytes], where: Path, size: int) -> Iterator[Row]:
+    with stream, progress_bar(desc=where.name, total=size, unit="B", unit_scale=True) as bar:
+        if stream.peek(2)[:2] == GZIP:
+            stream = gzip.GzipFile(fileobj=stream)
         text = io.TextIOWrapper(stream, "utf-8-sig", errors="replace", newline="")
-        rows = csv.DictReader(_counted(text, where, bar))
+        rows, number = csv.DictReader(_counted(text, where, bar)), 0
         rows.fieldnames = [name.strip().lower() for name in rows.fieldnames or ()]
         missing = [name for name in CSV_COLUMNS if name not in rows.fieldnames]
         if missing:
             raise DataError(f"{where} has no column '{missing[0]}': {CSV_REMEDY}")
-        for row in rows:
+        for number, row in enumerate(rows, 1):
             cells = [row[name] for name in CSV_COLUMNS]
             if None in cells:
                 raise DataError(f"{where}, line {rows.line_num}, is cut short: download it again")
             try:
-                label, image, usage = _parsed(*map(str.strip, cells))
+                image, label, usage = _parsed(*map(str.strip, cells))
             except ValueError as error:
                 line = f"{where}, line {rows.line_num}"
                 raise DataError(f"{line}, has {error}: correct it or download the file again") from None
-            labels.append(label)
-            images.append(image)
-            usages.append(usage)
-    if not images:
-        raise DataError(f"{where} has no rows: download it again")
-    paths = np.array([f"{usage}_{i:05d}" for i, usage in enumerate(usages)])
-    return Decoded(np.stack(images), np.array(labels), np.array(usages), paths, 0)
+            yield image, label, usage, f"{usage}_{number - 1:05d}", False
+        if not number:
+            raise DataError(f"{where} has no rows: download it again")
 
 
 def _counted(text: io.TextIOBase, where: Path, bar: tqdm) -> Iterator[str]:
@@ -283,8 +281,8 @@ def _counted(text: io.TextIOBase, where: Path, bar: tqdm) -> Iterator[str]:
         yield line
 
 
-def _parsed(label: str, pixels: str, usage: str) -> tuple[int, np.ndarray, str]:
-    """Label, image and usage of a row; raises ValueError that says what it has."""
+def _parsed(label: str, pixels: str, usage: str) -> tuple[np.ndarray, int, str]:
+    """Image, label and usage of a row; raises ValueError that says what it has."""
     for what, text, allowed in (("label", label, CSV_LABELS), ("usage", usage, USAGES)):
         if text not in allowed:
             raise ValueError(f"the {what} '{text}' instead of one of {', '.join(allowed)}")
@@ -297,15 +295,4 @@ def _parsed(label: str, pixels: str, usage: str) -> tuple[int, np.ndarray, str]:
         raise ValueError(f"{len(values)} pixels instead of {SIZE * SIZE}")
     if values.min() < 0 or values.max() > 255:
         raise ValueError("a pixel outside 0 to 255")
-    return CSV_LABELS[label], values.astype(np.uint8).reshape(SIZE, SIZE), usage
-
-
-def _check_complete(decoded: Decoded, path: Path) -> None:
-    train = decoded.usage == "Training"
-    for split, mask in (("train", train), ("test", ~train)):
-        if not mask.any():
-            raise DataError(f"{path} has no {split} images: give what holds both train and test")
-        present = np.bincount(decoded.labels[mask], minlength=len(CLASSES))
-        if not present.all():
-            name = CLASSES[int(np.argmin(present))]
-            raise DataError(f"{path} has no image of '{name}' in {split}: add some, every class needs them")
+    return values.astype(np.uint8).reshape(SIZE, SIZE), CSV_LABELS[label], usage

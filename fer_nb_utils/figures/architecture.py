@@ -5,9 +5,7 @@ from itertools import groupby
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch, Rectangle
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch
 from matplotlib.path import Path
 from torch import nn
 
@@ -16,10 +14,11 @@ from .style import FAINT, INK, SMALL, WIDTH
 
 # told apart by hue, lightness and line style, so also in grey or without colour vision
 LOOKS = {
-    "frozen": {"facecolor": "#e3ebf2", "edgecolor": "#46627f", "linestyle": (0, (4, 2))},
-    "trained": {"facecolor": "#f6b56b", "edgecolor": "#8c4a00"},
-    "": {"facecolor": "#f4f4f4", "edgecolor": "#808080"},
+    "frozen": {"facecolor": "#e3ebf2", "edgecolor": "#46627f", "linewidth": 1.1, "linestyle": (0, (4, 2))},
+    "trained": {"facecolor": "#f6b56b", "edgecolor": "#8c4a00", "linewidth": 1.1},
+    "": {"facecolor": "#f4f4f4", "edgecolor": "#808080", "linewidth": 1.1},
 }
+FRAME = {"facecolor": "white", "edgecolor": "#9a9a9a", "linewidth": 0.8, "zorder": 0.5}  # of a block
 NOTES = """In brackets: channels, height, width.
 Batch normalisation and ReLU follow each convolution of a block,
 except the last: there ReLU follows the addition (+) of the shortcut.
@@ -47,7 +46,7 @@ class Block:
         return len(self.path) * (CONV_WIDTH + CONV_GAP) + 0.65
 
 
-def draw_architecture(model: nn.Module, name: str, image_size: int) -> Figure:
+def draw_architecture(model: nn.Module, name: str, image_size: int) -> plt.Figure:
     """Fig. 1 for a torchvision ResNet, called `name`, fed with RGB images of image_size x image_size pixels.
 
     Left, one box a module: its name in bold, kernel sizes, output dimensions in brackets. Right, the residual blocks
@@ -71,8 +70,13 @@ def draw_architecture(model: nn.Module, name: str, image_size: int) -> Figure:
     facts += f"multiply-adds at {image_size} × {image_size} pixels"
     axes.text(BLOCKS_LEFT + 0.75, top - TITLE / 3, facts, fontsize=9.5, color=INK, va="center")
     top -= TITLE
-    _legend(axes, set(stages["status"]), top)
-    _box(axes, (MARGIN, top, STAGE_WIDTH, PLAIN_HEIGHT), "", "$\\bf{input}$", _brackets((3, image_size, image_size)))
+    statuses = [status for status in LOOKS if status in set(stages["status"])]
+    handles = [Patch(label=status or "no parameters", **LOOKS[status]) for status in statuses]
+    place = {"loc": "upper left", "bbox_to_anchor": (BLOCKS_LEFT, top), "bbox_transform": axes.transData}
+    axes.legend(handles=handles, fontsize=SMALL, frameon=False, borderaxespad=0, borderpad=0, **place)
+    axes.text(BLOCKS_LEFT + 1.8, top, NOTES, fontsize=SMALL, color=FAINT, va="top", linespacing=1.45)
+    image = _brackets((3, image_size, image_size))
+    _box(axes, (MARGIN, top, STAGE_WIDTH, PLAIN_HEIGHT), LOOKS[""], "$\\bf{input}$", image)
     top -= PLAIN_HEIGHT
     middle = MARGIN + STAGE_WIDTH / 2
     for stage, of, stage_height in zip(stages.itertuples(), lines, heights, strict=True):
@@ -81,7 +85,7 @@ def draw_architecture(model: nn.Module, name: str, image_size: int) -> Figure:
         facts = (stage.kind, stage.kernel, _brackets(stage.output), f"{stage.parameters:,} parameters")
         facts, between = (facts, "\n") if of else (facts[1:3], "   ")
         name = rf"$\bf{{{stage.module}}}$"
-        _box(axes, (MARGIN, top, STAGE_WIDTH, stage_height), stage.status, name, *facts, between=between)
+        _box(axes, (MARGIN, top, STAGE_WIDTH, stage_height), LOOKS[stage.status], name, *facts, between=between)
         _blocks(axes, of, top, stage_height)
         top -= stage_height
     return figure
@@ -128,12 +132,12 @@ def _lines(blocks: list[Block]) -> list[list[Block]]:
     return [[block] for block in blocks]
 
 
-def _blocks(axes: Axes, lines: list[list[Block]], top: float, height: float) -> None:
+def _blocks(axes: plt.Axes, lines: list[list[Block]], top: float, height: float) -> None:
     """The blocks of a stage, in the order of the data, right of its box."""
     if lines:
         right = MARGIN + STAGE_WIDTH
         band = {"color": "#ececec", "linewidth": 0, "zorder": 0.4}
-        axes.add_patch(Rectangle((right, top - height), BLOCKS_LEFT - right, height, **band))
+        axes.add_patch(plt.Rectangle((right, top - height), BLOCKS_LEFT - right, height, **band))
     for number, line in enumerate(lines):
         x, y = BLOCKS_LEFT, top - number * (BLOCK_HEIGHT + LINE_GAP)
         if number:
@@ -146,11 +150,11 @@ def _blocks(axes: Axes, lines: list[list[Block]], top: float, height: float) -> 
             x += block.width + BLOCK_GAP
 
 
-def _block(axes: Axes, block: Block, left: float, top: float) -> None:
+def _block(axes: plt.Axes, block: Block, left: float, top: float) -> None:
     """Main path along the bottom, shortcut above it, both into the addition."""
     for offset in (0.05, 0) if block.count > 1 else (0,):
         frame = (left + offset, top - offset, block.width, BLOCK_HEIGHT)
-        _rounded(axes, frame, facecolor="white", edgecolor="#9a9a9a", linewidth=0.8, zorder=0.5)
+        _box(axes, frame, FRAME)
     axes.text(left + 0.08, top - 0.11, block.label, fontsize=SMALL, color=FAINT, va="center")
     middle = top - BLOCK_HEIGHT + PATH_MIDDLE
     bypass = middle + CONV_HEIGHT / 2 + 0.2
@@ -164,37 +168,25 @@ def _block(axes: Axes, block: Block, left: float, top: float) -> None:
     _arrow(axes, (start, middle), (plus - 0.09, middle))
     _arrow(axes, (fork, middle), (fork, bypass), (plus, bypass), (plus, middle + 0.09))
     _arrow(axes, (plus, middle), (left + block.width, middle), head="-")
-    axes.add_patch(Circle((plus, middle), 0.09, facecolor="white", edgecolor=INK, linewidth=0.9))
+    axes.add_patch(plt.Circle((plus, middle), 0.09, facecolor="white", edgecolor=INK, linewidth=0.9))
     axes.text(plus, middle - 0.005, "+", fontsize=SMALL, ha="center", va="center", color=INK)
     if block.shortcut is not None:
         _layer(axes, block.shortcut, ((fork + plus) / 2 - CONV_WIDTH, bypass + 0.1, 2 * CONV_WIDTH, 0.2), "  ")
 
 
-def _layer(axes: Axes, layer: tuple, box: tuple, between: str) -> None:
+def _layer(axes: plt.Axes, layer: tuple, box: tuple, between: str) -> None:
     name = rf"$\bf{{{_part(layer)}}}$  {layer.kernel}"
-    _box(axes, box, "trained" if layer.trained else "frozen", name, _brackets(layer.output), between=between)
+    _box(axes, box, LOOKS["trained" if layer.trained else "frozen"], name, _brackets(layer.output), between=between)
 
 
-def _box(axes: Axes, box: tuple, status: str, *texts: str, between: str = "   ") -> None:
+def _box(axes: plt.Axes, box: tuple, style: dict, *texts: str, between: str = "   ") -> None:
     """A rounded box (left, top, width, height) with centred text."""
     left, top, width, height = box
-    _rounded(axes, box, linewidth=1.1, **LOOKS[status])
+    axes.add_patch(FancyBboxPatch((left, top - height), width, height, "round,pad=0,rounding_size=0.05", **style))
     looks = {"fontsize": SMALL, "color": INK, "ha": "center", "va": "center", "linespacing": 1.3}
     axes.text(left + width / 2, top - height / 2, between.join(filter(None, texts)), **looks)
 
 
-def _rounded(axes: Axes, box: tuple, **style) -> None:
-    left, top, width, height = box
-    axes.add_patch(FancyBboxPatch((left, top - height), width, height, "round,pad=0,rounding_size=0.05", **style))
-
-
-def _arrow(axes: Axes, *points: tuple[float, float], head: str = "-|>,head_width=0.16,head_length=0.3") -> None:
+def _arrow(axes: plt.Axes, *points: tuple[float, float], head: str = "-|>,head_width=0.16,head_length=0.3") -> None:
     style = {"arrowstyle": head, "mutation_scale": 10, "color": INK, "linewidth": 0.9}
     axes.add_patch(FancyArrowPatch(path=Path(points), **style))
-
-
-def _legend(axes: Axes, statuses: set[str], top: float) -> None:
-    handles = [Patch(label=status or "no parameters", **LOOKS[status]) for status in LOOKS if status in statuses]
-    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(BLOCKS_LEFT, top), fontsize=SMALL, frameon=False,
-                bbox_transform=axes.transData, borderaxespad=0, borderpad=0)  # fmt: skip
-    axes.text(BLOCKS_LEFT + 1.8, top, NOTES, fontsize=SMALL, color=FAINT, va="top", linespacing=1.45)

@@ -13,9 +13,10 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from papermill.exceptions import PapermillExecutionError
 
+from ..data.formats import signature
 from ..files import atomic_path, locked, write_json
 from ..paths import NOTEBOOKS
-from .plan import Job, Profile, digest
+from .plan import Job, Profile
 from .workspace import Workspace
 
 # A notebook that shows what others left in the run folder: it runs after them, whether they failed or not, and again
@@ -89,12 +90,7 @@ def executed_copy(run_dir: Path, name: str) -> Path:
 
 def trainings(run_dir: Path) -> dict[str, str]:
     """The finished trainings of a run folder by name, each with a stamp that changes when one of its files does."""
-    stamps = {}
-    for folder in Workspace(run_dir).run_folders():
-        files = [path for path in sorted(folder.iterdir()) if path.suffix in (".json", ".csv", ".safetensors")]
-        stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-        stamps[folder.name] = digest(repr(stats).encode())
-    return stamps
+    return {folder.name: signature(folder) for folder in Workspace(run_dir).run_folders()}
 
 
 def run(profile: Profile, jobs: list[Job], run_dir: Path, folder: Path = NOTEBOOKS) -> list[str]:

@@ -1,6 +1,7 @@
 """For maintainers: runs become what is committed: executed notebooks, figures, reference results, a checkpoint."""
 
 import gzip
+import itertools
 import re
 import shutil
 from collections.abc import Sequence
@@ -50,21 +51,19 @@ def cleaned(executed: NotebookNode) -> NotebookNode:
     without a kernel it shows as an error; the notebooks show a static figure beside each.
     """
     notebook = nbformat.from_dict(executed)
-    cells = [cell for cell in notebook.cells if INJECTED not in cell.metadata.get("tags", [])]
-    count = 0
-    for number, cell in enumerate(cells):
+    notebook.cells = [cell for cell in notebook.cells if INJECTED not in cell.metadata.get("tags", [])]
+    counter = itertools.count(1)
+    for number, cell in enumerate(notebook.cells):
         cell.id = str(number)
         cell.metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
         if cell.cell_type == "code":
-            count += 1
-            cell.execution_count = count
+            cell.execution_count = next(counter)
             CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, number)  # the kernel flushes where it happens to
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
             for output in cell.outputs:
                 output.get("metadata", {}).clear()
                 if output.output_type == "execute_result":
-                    output.execution_count = count
-    notebook.cells = cells
+                    output.execution_count = cell.execution_count
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     notebook.metadata = nbformat.from_dict({"kernelspec": kernel, "language_info": {"name": "python"}})
     notebook.nbformat_minor = 5
@@ -151,10 +150,9 @@ def publish_checkpoint(run: Run, name: str, card: str, folder: Path = CHECKPOINT
     """Write the run's network as float16 to `folder/name.safetensors`, its card beside it; returns the path."""
     tensors = run.load_model().state_dict().items()
     state = {key: tensor.half() if tensor.dtype == torch.float32 else tensor for key, tensor in tensors}
-    metadata = {"model": run.config["model"], "image_size": str(run.config["image_size"])}
     path = folder / f"{name}.safetensors"
     with atomic_path(path) as temporary:
-        save_file(state, temporary, metadata=metadata)
+        save_file(state, temporary, {"model": run.config["model"], "image_size": str(run.config["image_size"])})
     write_text(path.with_suffix(".md"), card)
     return path
 

@@ -19,8 +19,8 @@ from ..training.config import TrainConfig
 from .parameters import PATHS, checked, convert, literals, located, refuse_unknown
 
 PROFILES = Path(__file__).parent / "profiles"
-BUDGET = 600  # seconds, where a profile names none
-TABLE = {"title": "", "cell_timeout": 14_400, "parameters": {}, "notebooks": {}}  # a profile's keys
+CELL_TIMEOUT, BUDGET = 14_400, 600  # seconds, where a profile names none
+TABLE = {"title": "", "cell_timeout": CELL_TIMEOUT, "parameters": {}, "notebooks": {}}  # a profile's keys
 SECTION = {"budget": BUDGET, "parameters": {}}  # those of each of its notebooks
 MADE_OF = (".py", ".js", ".css", ".json", ".csv", ".gz", ".safetensors")  # files of the package that results rest on
 

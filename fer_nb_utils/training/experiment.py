@@ -4,12 +4,13 @@ import dataclasses
 import json
 import sys
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import save_file
-from torchvision.models import ResNet
 
 from ..classes import CLASSES
 from ..data.audit import audit
@@ -34,11 +35,7 @@ SCRATCH = ("state.pt", "features.npy", "validation_features.npy", SESSIONS)  # o
 
 
 def run(
-    config: TrainConfig,
-    dataset: Dataset,
-    folder: str | Path,
-    device: str = "auto",
-    features_folder: Path | None = None,
+    config: TrainConfig, dataset: Dataset, folder: str | Path, device: str = "auto", features_folder: Path | None = None
 ) -> Run:
     """Train and test one network, or read the result where `folder` already holds it.
 
@@ -71,7 +68,9 @@ def run(
             try:
                 _train_and_test(config, weights, dataset, folder, choose_device(device), features_folder)
             except DivergedError:  # it would do so again from where it stopped
-                _clear(folder)
+                for name in (*SCRATCH, SETTINGS):
+                    (folder / name).unlink(missing_ok=True)
+                folder.rmdir()
                 raise
         return Run.load(folder)
 
@@ -84,8 +83,7 @@ def repeat(config: dict, dataset: Dataset, folder: str | Path, weights: str | No
     """
     fields = {field.name for field in dataclasses.fields(TrainConfig)}
     again = TrainConfig(**{key: value for key, value in config.items() if key in fields})
-    if weights is not None:
-        again = dataclasses.replace(again, weights=weights)
+    again = dataclasses.replace(again, weights=weights or again.weights)
     if dataset.fingerprint != config["data"]["fingerprint"]:
         raise UserError(
             f"{dataset.source} is not the data of that run: its fingerprint is {dataset.fingerprint}, "
@@ -102,23 +100,20 @@ def repeat(config: dict, dataset: Dataset, folder: str | Path, weights: str | No
 
 
 def _train_and_test(
-    config: TrainConfig,
-    weights: Weights,
-    dataset: Dataset,
-    folder: Path,
-    device: torch.device,
-    features_folder: Path | None,
+    config: TrainConfig, weights: Weights, dataset: Dataset, folder: Path, device: torch.device, features: Path | None
 ) -> None:
     sessions = _begin_session(config, folder, device)
     precision = sessions[0]["precision"]
     train, validation = select_images(dataset, config)
     model = assemble(config.model, weights, config.trainable, config.seed)
     counted = forget_peak_memory(device)
-    pool = FeaturePool(dataset.select("Training"), features_folder)
+    pool = FeaturePool(dataset.select("Training"), features)
     history, preparation_seconds = fit(model, config, train, validation, folder, device, precision, pool)
 
-    model.to(device).eval()
-    predictions = _test(model, dataset.select("PublicTest", "PrivateTest"), config)
+    test = dataset.select("PublicTest", "PrivateTest")
+    probabilities = predict(model.to(device).eval(), torch.from_numpy(test.images), Preprocess(config.image_size))
+    predictions = pd.DataFrame({"file": test.files, "usage": test.usage, "label": np.array(CLASSES)[test.labels]})
+    predictions = predictions.join(pd.DataFrame(probabilities, columns=CLASSES))
     sessions[-1]["peak_memory_mb"] = peak_memory_mb(device) if counted else None
     twins = dataset.files[audit(dataset).twin_in_train].tolist()
     with atomic_path(folder / "model.safetensors") as temporary:
@@ -183,12 +178,6 @@ def _begin_session(config: TrainConfig, folder: Path, device: torch.device) -> l
     return [*sessions, session]
 
 
-def _test(model: ResNet, test: Dataset, config: TrainConfig) -> pd.DataFrame:
-    probabilities = predict(model, torch.from_numpy(test.images), Preprocess(config.image_size))
-    identity = {"file": test.files, "usage": test.usage, "label": [CLASSES[label] for label in test.labels]}
-    return pd.DataFrame(identity).join(pd.DataFrame(probabilities, columns=list(CLASSES)))
-
-
 def _settings_of(folder: Path) -> dict:
     """The settings of the run in `folder`; empty where there is none."""
     path = folder / SETTINGS
@@ -203,17 +192,8 @@ def _make_room(folder: Path, settings: dict) -> None:
             return
         if not found and not is_finished(folder):
             raise UserError(f"{folder} holds something else than a training run; choose another folder.")
-        number = 1
-        while (aside := folder.with_name(f"{folder.name}.previous-{number}")).exists():
-            number += 1
-        folder.rename(aside)
+        asides = (folder.with_name(f"{folder.name}.previous-{number}") for number in count(1))
+        aside = folder.rename(next(path for path in asides if not path.exists()))
         changed = [key for key in settings if found.get(key) != settings[key]]
         print(f"{folder} held a run with another {', '.join(changed)}; it is now {aside.name}.")
     write_json(folder / SETTINGS, settings)
-
-
-def _clear(folder: Path) -> None:
-    """Remove an unfinished run."""
-    for name in (*SCRATCH, SETTINGS):
-        (folder / name).unlink(missing_ok=True)
-    folder.rmdir()
