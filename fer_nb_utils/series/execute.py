@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from dataclasses import dataclass, field
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -38,22 +38,13 @@ class OwnKernel(AsyncKernelManager):
     )
 
 
-@dataclass
 class Series:
     """What happened to each notebook, kept in `run.json` of the run folder so that a rerun can go on from there."""
 
-    folder: Path
-    profile: str
-    notebooks: dict[str, dict] = field(default_factory=dict)
-
-    @classmethod
-    def open(cls, folder: Path, profile: str) -> "Series":
-        record = folder / "run.json"
-        try:
-            known = json.loads(record.read_text(encoding="utf-8"))["notebooks"]
-        except (FileNotFoundError, ValueError, KeyError, TypeError):  # none, or one that somebody has broken
-            known = {}
-        return cls(folder, profile, known)
+    def __init__(self, folder: Path, profile: str):
+        self.folder, self.profile, self.notebooks = folder, profile, {}
+        with suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # none, or one that somebody has broken
+            self.notebooks = json.loads((folder / "run.json").read_text(encoding="utf-8"))["notebooks"]
 
     def is_done(self, job: Job) -> bool:
         """Finished with the same code, parameters and inputs, after the notebooks that it reads, on trainings that are
@@ -103,7 +94,7 @@ def run(profile: Profile, jobs: list[Job], run_dir: Path, folder: Path = NOTEBOO
     failures = []
     busy = f"Another run is at work in {run_dir}; wait for its end, or give another --run-dir."
     with locked(run_dir / ".lock", busy):
-        series = Series.open(run_dir, profile.name)
+        series = Series(run_dir, profile.name)
         for job in jobs:
             if series.is_done(job):
                 print(f"{job.name:28} finished before")

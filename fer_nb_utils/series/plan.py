@@ -113,7 +113,9 @@ def plan(
     refuse_unknown(set(given), set().union(*(defaults[name] for name in chosen)), ", ".join(chosen))
     parameters = {name: _parameters(name, profile, given, defaults[name], run_dir) for name in chosen}
 
-    package, fingerprint = _package_fingerprint(), cache(_fingerprint)
+    files = (path for path in sorted(PACKAGE.rglob("*")) if path.suffix in MADE_OF)
+    package = digest(b"".join(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes() for path in files))
+    fingerprint = cache(_fingerprint)
     jobs = []
     for name, values in parameters.items():
         budget = profile.notebooks.get(name, {}).get("budget", BUDGET)
@@ -146,11 +148,6 @@ def _fingerprint(name: str, value: str) -> str:
     if name == "data":
         return load(value).fingerprint  # decoded now and kept, where the notebooks find it
     return signature(Path(value)) if Path(value).is_absolute() else value
-
-
-def _package_fingerprint() -> str:
-    files = (path for path in sorted(PACKAGE.rglob("*")) if path.suffix in MADE_OF)
-    return digest(b"".join(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes() for path in files))
 
 
 def _defaults(name: str, notebook: NotebookNode) -> dict[str, object]:
