@@ -38,14 +38,18 @@ def load_network(path: str | Path = EMBEDDED) -> Network:
         path /= "model.safetensors"
     elif not path.exists():
         raise UserError(f"There is no network at {path}; give a checkpoint or the folder of a finished run.")
+    architecture, image_size = _read_metadata(path)
+    name = path.resolve().parent.name if path.name == "model.safetensors" else path.stem
+    return Network(name, load_checkpoint(build_model(architecture, "none", "all"), path), Preprocess(image_size))
+
+
+def _read_metadata(path: Path) -> tuple[str, int]:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-        architecture, image_size = metadata["model"], int(metadata["image_size"])
+        return metadata["model"], int(metadata["image_size"])
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise WeightsError(
             f"{path} does not say which network it holds and for which image size; give the folder of a finished run, "
             "or a .safetensors file that `publish --checkpoint` wrote."
         ) from error
-    name = path.resolve().parent.name if path.name == "model.safetensors" else path.stem
-    return Network(name, load_checkpoint(build_model(architecture, "none", "all"), path), Preprocess(image_size))

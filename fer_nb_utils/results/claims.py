@@ -97,9 +97,10 @@ def check_claim(key: str, groups: Groups) -> dict[str, object]:
     """One row of `check_claims`; `key` is one of PAPER_CLAIMS, `groups` the runs it is about."""
     missing = [name for name, group in groups.items() if not group]
     by_design = {"trainable"} if key == "unfreeze" else {"model", "weights_sha256"}
+    unequal = [] if missing else _unequal(groups, by_design)
     if missing:
         truth, evidence = None, f"There is no run of {', '.join(missing)}."
-    elif unequal := _unequal(groups, by_design):
+    elif unequal:
         truth, evidence = None, f"The runs differ in {', '.join(unequal)}."
     else:
         truth, evidence = CHECKS[key](groups)

@@ -73,14 +73,14 @@ class Run:
 
 def _completed(config: dict) -> dict:
     """The config with what older runs did not record; it was as named here."""
-    former = {
-        "weights_kind": {"none": "random", "imagenet": "imagenet"}.get(config.get("weights"), "file"),
-        "recipe": None,
-        "source_revision": None,
-        "latency_device": "CPU, one thread",
-        "sessions": [{key: config.get(key) for key in ("device", "device_name", "threads", "precision")}],
-    }
-    return config | former | config  # in the config's order
+    config = dict(config)
+    kinds = {"none": "random", "imagenet": "imagenet"}
+    config.setdefault("weights_kind", kinds.get(config.get("weights"), "file"))
+    config.setdefault("recipe", None)
+    config.setdefault("source_revision", None)
+    config.setdefault("latency_device", "CPU, one thread")
+    config.setdefault("sessions", [{key: config.get(key) for key in ("device", "device_name", "threads", "precision")}])
+    return config
 
 
 def is_finished(folder: Path) -> bool:

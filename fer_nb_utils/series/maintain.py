@@ -150,9 +150,10 @@ def publish_checkpoint(run: Run, name: str, card: str, folder: Path = CHECKPOINT
     """Write the run's network as float16 to `folder/name.safetensors`, its card beside it; returns the path."""
     tensors = run.load_model().state_dict().items()
     state = {key: tensor.half() if tensor.dtype == torch.float32 else tensor for key, tensor in tensors}
+    metadata = {"model": run.config["model"], "image_size": str(run.config["image_size"])}
     path = folder / f"{name}.safetensors"
     with atomic_path(path) as temporary:
-        save_file(state, temporary, {"model": run.config["model"], "image_size": str(run.config["image_size"])})
+        save_file(state, temporary, metadata=metadata)
     write_text(path.with_suffix(".md"), card)
     return path
 

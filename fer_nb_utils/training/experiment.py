@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import save_file
+from torchvision.models import ResNet
 
 from ..classes import CLASSES
 from ..data.audit import audit
@@ -110,10 +110,8 @@ def _train_and_test(
     pool = FeaturePool(dataset.select("Training"), features)
     history, preparation_seconds = fit(model, config, train, validation, folder, device, precision, pool)
 
-    test = dataset.select("PublicTest", "PrivateTest")
-    probabilities = predict(model.to(device).eval(), torch.from_numpy(test.images), Preprocess(config.image_size))
-    predictions = pd.DataFrame({"file": test.files, "usage": test.usage, "label": np.array(CLASSES)[test.labels]})
-    predictions = predictions.join(pd.DataFrame(probabilities, columns=CLASSES))
+    model.to(device).eval()
+    predictions = _test(model, dataset.select("PublicTest", "PrivateTest"), config)
     sessions[-1]["peak_memory_mb"] = peak_memory_mb(device) if counted else None
     twins = dataset.files[audit(dataset).twin_in_train].tolist()
     with atomic_path(folder / "model.safetensors") as temporary:
@@ -176,6 +174,12 @@ def _begin_session(config: TrainConfig, folder: Path, device: torch.device) -> l
         print(f"{folder.name} began on {sessions[-1]['device_name']} and goes on on {session['device_name']}.")
     write_json(record, [*sessions, session])
     return [*sessions, session]
+
+
+def _test(model: ResNet, test: Dataset, config: TrainConfig) -> pd.DataFrame:
+    probabilities = predict(model, torch.from_numpy(test.images), Preprocess(config.image_size))
+    identity = {"file": test.files, "usage": test.usage, "label": [CLASSES[label] for label in test.labels]}
+    return pd.DataFrame(identity).join(pd.DataFrame(probabilities, columns=list(CLASSES)))
 
 
 def _settings_of(folder: Path) -> dict:
