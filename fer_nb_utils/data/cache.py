@@ -34,17 +34,13 @@ def cached(key: str, decode: Callable[[], Decoded]) -> tuple[Decoded, str]:
     except Exception as error:  # damage shows in many ways
         log.warning("the cached copy %s is damaged (%s) and is made again", path, error)
     decoded = decode()
-    fingerprint = _fingerprint(decoded)
+    digest = hashlib.sha256(np.ascontiguousarray(decoded.images))
+    digest.update(decoded.labels.astype("<i8"))
+    digest.update("\n".join([*decoded.usage, *decoded.paths]).encode())
+    fingerprint = f"sha256:{digest.hexdigest()[:16]}"
     try:
         with atomic_path(path) as temporary:
             np.savez(temporary, **decoded._asdict(), fingerprint=fingerprint)
     except OSError as error:  # a full or read-only disk, or on Windows a copy that another process is reading
         log.warning("no decoded copy was kept in %s: %s", path.parent, error)
     return decoded, fingerprint
-
-
-def _fingerprint(decoded: Decoded) -> str:
-    digest = hashlib.sha256(np.ascontiguousarray(decoded.images))
-    digest.update(decoded.labels.astype("<i8"))
-    digest.update("\n".join([*decoded.usage, *decoded.paths]).encode())
-    return f"sha256:{digest.hexdigest()[:16]}"

@@ -57,15 +57,6 @@ class Decoded(NamedTuple):
 Row = tuple[np.ndarray, int, str, str, bool]  # image, label, usage, path, converted
 
 
-class Face(NamedTuple):
-    """One image file: its member name, its path below the data set's root, its usage and label."""
-
-    member: str
-    path: str
-    usage: str
-    label: int
-
-
 def read(path: Path) -> Decoded:
     """Decode the data set at `path`; raises DataError, or what `one_sentence` turns into it."""
     with _members(path) as (sizes, open_member):
@@ -166,54 +157,52 @@ def _is_junk(parts: Iterable[str]) -> bool:
 # Folders of images
 
 
-def _find_faces(names: dict[str, tuple[str, ...]], path: Path) -> list[Face]:
-    """Files at <root>/<split>/<class>/..., where <root> is the shallowest folder that has splits."""
+def _find_faces(names: dict[str, tuple[str, ...]], path: Path) -> dict[str, tuple[str, str, int]]:
+    """Files at <root>/<split>/<class>/..., where <root> is the shallowest folder that has splits.
+
+    Path below the root -> name in the folder or archive, usage, label.
+    """
     found: dict[tuple[str, ...], list[tuple[str, tuple[str, ...]]]] = {}
     for name, parts in names.items():
         depth = next((i for i, part in enumerate(parts[:-2]) if part.lower() in SPLITS), None)
         if depth is not None:
             found.setdefault(parts[:depth], []).append((name, parts[depth:]))
-    if not found:
-        return []
-    root, *others = sorted(found, key=lambda parts: (len(parts), parts))
+    root, *others = sorted(found, key=lambda parts: (len(parts), parts)) or [()]
     if others and len(others[0]) == len(root):
         one, two = "/".join(root), "/".join(others[0])
         raise DataError(f"{path} holds several data sets ({one}, {two}): give the path of one of them")
-    faces: dict[str, Face] = {}
-    for face in (_face(name, parts, path) for name, parts in found[root]):
-        other = faces.setdefault(face.path, face).member
-        if other != face.member:
-            raise DataError(f"{path} holds {other} and {face.member}, which are one name here: rename or remove one")
-    return list(faces.values())
+    faces: dict[str, tuple[str, str, int]] = {}
+    for name, (split, folder, *rest) in found.get(root, ()):
+        check_name(f"{path}/{name}")
+        if folder.lower() not in CLASSES:
+            raise DataError(
+                f"{path / name} lies in the unknown class folder '{folder}': rename or remove it, "
+                f"the classes are {', '.join(CLASSES)}"
+            )
+        usage = SPLITS[split.lower()]
+        if split.lower() == "test" and rest[-1].lower().startswith("publictest"):
+            usage = "PublicTest"
+        place = "/".join((split.lower(), folder.lower(), *rest))
+        if place in faces:
+            other = faces[place][0]
+            raise DataError(f"{path} holds {other} and {name}, which are one name here: rename or remove one")
+        faces[place] = name, usage, CLASSES.index(folder.lower())
+    return faces
 
 
-def _face(member: str, parts: tuple[str, ...], path: Path) -> Face:
-    check_name(f"{path}/{member}")
-    split, folder = parts[0].lower(), parts[1].lower()
-    if folder not in CLASSES:
-        raise DataError(
-            f"{path / member} lies in the unknown class folder '{parts[1]}': rename or remove it, "
-            f"the classes are {', '.join(CLASSES)}"
-        )
-    usage = SPLITS[split]
-    if split == "test" and parts[-1].lower().startswith("publictest"):
-        usage = "PublicTest"
-    return Face(member, "/".join((split, folder, *parts[2:])), usage, CLASSES.index(folder))
-
-
-def _read_faces(faces: list[Face], open_member: Callable, path: Path) -> Iterator[Row]:
+def _read_faces(faces: dict[str, tuple[str, str, int]], open_member: Callable, path: Path) -> Iterator[Row]:
     with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
-        for face in progress_bar(desc=path.name, iterable=faces, unit="image"):
-            with open_member(face.member) as stream:
+        for place, (name, usage, label) in progress_bar(desc=path.name, iterable=faces.items(), unit="image"):
+            with open_member(name) as stream:
                 data = stream.read(MAX_BYTES + 1)
             try:
                 image, changed = _decode(data)
             except (OverflowError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
                 limits = f"{MAX_BYTES >> 20} MiB or {Image.MAX_IMAGE_PIXELS / 1e6:.0f} megapixels"
-                raise DataError(f"{path / face.member} is larger than {limits}: reduce or remove it") from error
+                raise DataError(f"{path / name} is larger than {limits}: reduce or remove it") from error
             except Exception as error:  # Pillow raises many kinds: OSError, SyntaxError, struct.error, ...
-                raise DataError(f"{path / face.member} is no readable image: replace or remove it") from error
-            yield image, face.label, face.usage, face.path, changed
+                raise DataError(f"{path / name} is no readable image: replace or remove it") from error
+            yield image, label, usage, place, changed
 
 
 def _decode(data: bytes) -> tuple[np.ndarray, bool]:
