@@ -11,7 +11,7 @@ import tarfile
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -54,29 +54,28 @@ class Decoded(NamedTuple):
     converted: int
 
 
-class Face(NamedTuple):
-    """One image file: its member name, its path below the data set's root, its usage and label."""
-
-    member: str
-    path: str
-    usage: str
-    label: int
+Row = tuple[np.ndarray, int, str, str, bool]  # image, label, usage, path, converted
 
 
 def read(path: Path) -> Decoded:
     """Decode the data set at `path`; raises DataError, or what `one_sentence` turns into it."""
     with _members(path) as (sizes, open_member):
         names = {name: _parts(name) for name in sizes if not _is_junk(_parts(name))}
-        faces = _find_faces(names, path)
-        if faces:
-            decoded = _read_faces(faces, open_member, path)
+        if faces := _find_faces(names, path):
+            rows = _read_faces(faces, open_member, path)
         else:
             member = _find_csv(names, path)
-            with open_member(member) as stream:
-                decoded = _read_csv(stream, path if path.name == member else path / member, sizes[member])
-    _check_complete(decoded, path)
-    order = np.lexsort((decoded.paths, decoded.labels, [USAGES.index(usage) for usage in decoded.usage]))
-    return Decoded(*(array[order] for array in decoded[:4]), decoded.converted)
+            rows = _read_csv(open_member(member), path if path.name == member else path / member, sizes[member])
+        images, labels, usage, paths, converted = map(np.array, zip(*rows, strict=True))
+    for split, mask in (("train", usage == "Training"), ("test", usage != "Training")):
+        if not mask.any():
+            raise DataError(f"{path} has no {split} images: give what holds both train and test")
+        present = np.bincount(labels[mask], minlength=len(CLASSES))
+        if not present.all():
+            name = CLASSES[int(np.argmin(present))]
+            raise DataError(f"{path} has no image of '{name}' in {split}: add some, every class needs them")
+    order = np.lexsort((paths, labels, [USAGES.index(one) for one in usage]))
+    return Decoded(images[order], labels[order], usage[order], paths[order], int(converted.sum()))
 
 
 @contextmanager
@@ -134,8 +133,7 @@ def _members(path: Path) -> Iterator[tuple[dict[str, int], Callable[[str], IO[by
         magic = stream.read(2)
     if magic == b"PK":
         with zipfile.ZipFile(path) as archive:
-            files = [item for item in archive.infolist() if not item.is_dir()]
-            yield {item.filename: item.file_size for item in files}, archive.open
+            yield {item.filename: item.file_size for item in archive.infolist() if not item.is_dir()}, archive.open
     elif path.name.lower().endswith(CSV_ENDS):
         yield {path.name: path.stat().st_size}, lambda _: path.open("rb")
     elif magic == GZIP or ".tar" in path.name.lower():
@@ -159,59 +157,52 @@ def _is_junk(parts: Iterable[str]) -> bool:
 # Folders of images
 
 
-def _find_faces(names: dict[str, tuple[str, ...]], path: Path) -> list[Face]:
-    """Files at <root>/<split>/<class>/..., where <root> is the shallowest folder that has splits."""
+def _find_faces(names: dict[str, tuple[str, ...]], path: Path) -> dict[str, tuple[str, str, int]]:
+    """Files at <root>/<split>/<class>/..., where <root> is the shallowest folder that has splits.
+
+    Path below the root -> name in the folder or archive, usage, label.
+    """
     found: dict[tuple[str, ...], list[tuple[str, tuple[str, ...]]]] = {}
     for name, parts in names.items():
         depth = next((i for i, part in enumerate(parts[:-2]) if part.lower() in SPLITS), None)
         if depth is not None:
             found.setdefault(parts[:depth], []).append((name, parts[depth:]))
-    if not found:
-        return []
-    root, *others = sorted(found, key=lambda parts: (len(parts), parts))
+    root, *others = sorted(found, key=lambda parts: (len(parts), parts)) or [()]
     if others and len(others[0]) == len(root):
         one, two = "/".join(root), "/".join(others[0])
         raise DataError(f"{path} holds several data sets ({one}, {two}): give the path of one of them")
-    faces = [_face(name, parts, path) for name, parts in found[root]]
-    first = {}
-    for face in faces:
-        other = first.setdefault(face.path, face.member)
-        if other != face.member:
-            raise DataError(f"{path} holds {other} and {face.member}, which are one name here: rename or remove one")
+    faces: dict[str, tuple[str, str, int]] = {}
+    for name, (split, folder, *rest) in found.get(root, ()):
+        check_name(f"{path}/{name}")
+        if folder.lower() not in CLASSES:
+            raise DataError(
+                f"{path / name} lies in the unknown class folder '{folder}': rename or remove it, "
+                f"the classes are {', '.join(CLASSES)}"
+            )
+        usage = SPLITS[split.lower()]
+        if split.lower() == "test" and rest[-1].lower().startswith("publictest"):
+            usage = "PublicTest"
+        place = "/".join((split.lower(), folder.lower(), *rest))
+        if place in faces:
+            other = faces[place][0]
+            raise DataError(f"{path} holds {other} and {name}, which are one name here: rename or remove one")
+        faces[place] = name, usage, CLASSES.index(folder.lower())
     return faces
 
 
-def _face(member: str, parts: tuple[str, ...], path: Path) -> Face:
-    check_name(f"{path}/{member}")
-    split, folder = parts[0].lower(), parts[1].lower()
-    if folder not in CLASSES:
-        raise DataError(
-            f"{path / member} lies in the unknown class folder '{parts[1]}': rename or remove it, "
-            f"the classes are {', '.join(CLASSES)}"
-        )
-    usage = SPLITS[split]
-    if split == "test" and parts[-1].lower().startswith("publictest"):
-        usage = "PublicTest"
-    return Face(member, "/".join((split, folder, *parts[2:])), usage, CLASSES.index(folder))
-
-
-def _read_faces(faces: list[Face], open_member: Callable, path: Path) -> Decoded:
-    images = np.empty((len(faces), SIZE, SIZE), np.uint8)
-    converted = 0
+def _read_faces(faces: dict[str, tuple[str, str, int]], open_member: Callable, path: Path) -> Iterator[Row]:
     with warnings.catch_warnings(action="error", category=Image.DecompressionBombWarning):
-        for i, face in enumerate(progress_bar(desc=path.name, iterable=faces, unit="image")):
-            with open_member(face.member) as stream:
+        for place, (name, usage, label) in progress_bar(desc=path.name, iterable=faces.items(), unit="image"):
+            with open_member(name) as stream:
                 data = stream.read(MAX_BYTES + 1)
             try:
-                images[i], changed = _decode(data)
+                image, changed = _decode(data)
             except (OverflowError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
                 limits = f"{MAX_BYTES >> 20} MiB or {Image.MAX_IMAGE_PIXELS / 1e6:.0f} megapixels"
-                raise DataError(f"{path / face.member} is larger than {limits}: reduce or remove it") from error
+                raise DataError(f"{path / name} is larger than {limits}: reduce or remove it") from error
             except Exception as error:  # Pillow raises many kinds: OSError, SyntaxError, struct.error, ...
-                raise DataError(f"{path / face.member} is no readable image: replace or remove it") from error
-            converted += changed
-    labels, paths = np.array([face.label for face in faces]), np.array([face.path for face in faces])
-    return Decoded(images, labels, np.array([face.usage for face in faces]), paths, converted)
+                raise DataError(f"{path / name} is no readable image: replace or remove it") from error
+            yield image, label, usage, place, changed
 
 
 def _decode(data: bytes) -> tuple[np.ndarray, bool]:
@@ -244,32 +235,28 @@ def _find_csv(names: dict[str, tuple[str, ...]], path: Path) -> str:
     raise DataError(f"{path} holds no images in train/<class> and test/<class>, and no fer2013.csv: {remedy}")
 
 
-def _read_csv(stream: IO[bytes], where: Path, size: int) -> Decoded:
-    if stream.peek(2)[:2] == GZIP:
-        stream = gzip.GzipFile(fileobj=stream)
-    images, labels, usages = [], [], []
-    with progress_bar(desc=where.name, total=size, unit="B", unit_scale=True) as bar:
-        rows = csv.reader(_counted(io.TextIOWrapper(stream, "utf-8-sig", errors="replace", newline=""), where, bar))
-        header = [name.strip().lower() for name in next(rows, [])]
-        missing = [name for name in CSV_COLUMNS if name not in header]
+def _read_csv(stream: IO[bytes], where: Path, size: int) -> Iterator[Row]:
+    with stream, progress_bar(desc=where.name, total=size, unit="B", unit_scale=True) as bar:
+        if stream.peek(2)[:2] == GZIP:
+            stream = gzip.GzipFile(fileobj=stream)
+        text = io.TextIOWrapper(stream, "utf-8-sig", errors="replace", newline="")
+        rows, number = csv.DictReader(_counted(text, where, bar)), 0
+        rows.fieldnames = [name.strip().lower() for name in rows.fieldnames or ()]
+        missing = [name for name in CSV_COLUMNS if name not in rows.fieldnames]
         if missing:
             raise DataError(f"{where} has no column '{missing[0]}': {CSV_REMEDY}")
-        columns = [header.index(name) for name in CSV_COLUMNS]
-        for row in filter(None, rows):
+        for number, row in enumerate(rows, 1):
+            cells = [row[name] for name in CSV_COLUMNS]
+            if None in cells:
+                raise DataError(f"{where}, line {rows.line_num}, is cut short: download it again")
             try:
-                label, pixels, usage = (row[column].strip() for column in columns)
-                images.append(_pixels(pixels))
-                labels.append(CSV_LABELS[_one_of(CSV_LABELS, label, "label")])
-                usages.append(_one_of(USAGES, usage, "usage"))
-            except IndexError:
-                raise DataError(f"{where}, line {rows.line_num}, is cut short: download it again") from None
+                image, label, usage = _parsed(*map(str.strip, cells))
             except ValueError as error:
                 line = f"{where}, line {rows.line_num}"
                 raise DataError(f"{line}, has {error}: correct it or download the file again") from None
-    if not images:
-        raise DataError(f"{where} has no rows: download it again")
-    paths = np.array([f"{usage}_{i:05d}" for i, usage in enumerate(usages)])
-    return Decoded(np.stack(images), np.array(labels), np.array(usages), paths, 0)
+            yield image, label, usage, f"{usage}_{number - 1:05d}", False
+        if not number:
+            raise DataError(f"{where} has no rows: download it again")
 
 
 def _counted(text: io.TextIOBase, where: Path, bar: tqdm) -> Iterator[str]:
@@ -283,31 +270,18 @@ def _counted(text: io.TextIOBase, where: Path, bar: tqdm) -> Iterator[str]:
         yield line
 
 
-def _pixels(text: str) -> np.ndarray:
+def _parsed(label: str, pixels: str, usage: str) -> tuple[np.ndarray, int, str]:
+    """Image, label and usage of a row; raises ValueError that says what it has."""
+    for what, text, allowed in (("label", label, CSV_LABELS), ("usage", usage, USAGES)):
+        if text not in allowed:
+            raise ValueError(f"the {what} '{text}' instead of one of {', '.join(allowed)}")
     with warnings.catch_warnings(action="error", category=DeprecationWarning):  # numpy only warns
         try:
-            values = np.fromstring(text, np.int64, sep=" ")
+            values = np.fromstring(pixels, np.int64, sep=" ")
         except (ValueError, DeprecationWarning):
             raise ValueError("a pixel that is no whole number") from None
     if len(values) != SIZE * SIZE:
         raise ValueError(f"{len(values)} pixels instead of {SIZE * SIZE}")
     if values.min() < 0 or values.max() > 255:
         raise ValueError("a pixel outside 0 to 255")
-    return values.astype(np.uint8).reshape(SIZE, SIZE)
-
-
-def _one_of(allowed: Collection[str], text: str, what: str) -> str:
-    if text not in allowed:
-        raise ValueError(f"the {what} '{text}' instead of one of {', '.join(allowed)}")
-    return text
-
-
-def _check_complete(decoded: Decoded, path: Path) -> None:
-    train = decoded.usage == "Training"
-    for split, mask in (("train", train), ("test", ~train)):
-        if not mask.any():
-            raise DataError(f"{path} has no {split} images: give what holds both train and test")
-        present = np.bincount(decoded.labels[mask], minlength=len(CLASSES))
-        if not present.all():
-            name = CLASSES[int(np.argmin(present))]
-            raise DataError(f"{path} has no image of '{name}' in {split}: add some, every class needs them")
+    return values.astype(np.uint8).reshape(SIZE, SIZE), CSV_LABELS[label], usage

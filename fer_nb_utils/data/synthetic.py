@@ -82,7 +82,10 @@ def draw_face(
         cv2.warpAffine(a, matrix, (pixels, pixels), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         for a in layers
     )
-    image = over(_backdrop(identity, pixels, background), layer, opacity)
+    scene = np.full((1, 1), background or 0, np.uint8)
+    if background is None:
+        scene = np.random.default_rng(identity.texture).integers(10, 245, (3, 4), dtype=np.uint8)
+    image = over(cv2.resize(scene, (pixels, pixels), interpolation=cv2.INTER_LINEAR), layer, opacity)
     if view.blur:
         image = cv2.GaussianBlur(image, (0, 0), max(view.blur * pixels / 48, 0.1))
     if pixels != size:
@@ -134,10 +137,3 @@ def _repeat_images(images: np.ndarray, labels: np.ndarray, train: int, rng: np.r
         original = rng.choice(np.flatnonzero(free & fitting))
         free[original] = False
         images[copy] = images[original]
-
-
-def _backdrop(identity: Identity, pixels: int, background: int | None) -> np.ndarray:
-    if background is not None:
-        return np.full((pixels, pixels), background, np.uint8)
-    coarse = np.random.default_rng(identity.texture).integers(10, 245, (3, 4), dtype=np.uint8)
-    return cv2.resize(coarse, (pixels, pixels), interpolation=cv2.INTER_LINEAR)

@@ -10,8 +10,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from ..classes import CLASS_COLORS, CLASSES, USAGES
 from ..data.dataset import Dataset
@@ -20,7 +18,7 @@ from .style import FAINT, INK, SMALL, WIDTH, bare, finish, style
 
 
 @style()
-def class_counts(counts: pd.DataFrame, note: str = "") -> Figure:
+def class_counts(counts: pd.DataFrame, note: str = "") -> plt.Figure:
     """Images per class (rows) and split (columns), as `Dataset.counts()` gives them."""
     counts = counts.loc[list(CLASSES)]
     splits = [usage for usage in USAGES if usage in counts]
@@ -31,14 +29,14 @@ def class_counts(counts: pd.DataFrame, note: str = "") -> Figure:
         labels = [f"{value:,}  ({value / max(values.sum(), 1):.1%})" for value in values]
         axis.bar_label(bars, labels, padding=3, fontsize=SMALL, color=FAINT)
         axis.set(title=f"{usage}: {values.sum():,}", xlabel="images", xlim=(0, max(values.max(), 1) * 1.6))
-        axis.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+        axis.xaxis.set_major_locator(plt.MaxNLocator(3, integer=True))
         axis.grid(axis="y", visible=False)
     axes[0, 0].invert_yaxis()
     return finish(figure, "Images per class and split", note)
 
 
 @style()
-def mean_faces(dataset: Dataset, note: str = "") -> Figure:
+def mean_faces(dataset: Dataset, note: str = "") -> plt.Figure:
     """The mean image of each class, and below it what sets it apart from the mean of the class means.
 
     The colours of the difference grow from dark to light, so that they keep their order in grey.
@@ -60,7 +58,7 @@ def mean_faces(dataset: Dataset, note: str = "") -> Figure:
 
 
 @style()
-def pixel_statistics(index: pd.DataFrame, note: str = "") -> Figure:
+def pixel_statistics(index: pd.DataFrame, note: str = "") -> plt.Figure:
     """Brightness and contrast per class; `index`: an image a row, with label (name), mean, std (0..1)."""
     figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.6), sharey=True)
     panels = {"mean": ("Brightness", "mean"), "std": ("Contrast", "standard deviation")}
@@ -76,7 +74,7 @@ def pixel_statistics(index: pd.DataFrame, note: str = "") -> Figure:
 
 
 @style()
-def face_grid(dataset: Dataset, per_class: int = 8, note: str = "") -> Figure:
+def face_grid(dataset: Dataset, per_class: int = 8, note: str = "") -> plt.Figure:
     """The first faces of each class. Raises UserError on FER-2013, whose faces may not be republished."""
     _refuse_fer2013(dataset)
     faces = {name: dataset.images[dataset.labels == label][:per_class] for label, name in enumerate(CLASSES)}
@@ -85,7 +83,7 @@ def face_grid(dataset: Dataset, per_class: int = 8, note: str = "") -> Figure:
 
 
 @style()
-def augmented_faces(originals: np.ndarray, augmented: np.ndarray, names: Sequence[str], note: str = "") -> Figure:
+def augmented_faces(originals: np.ndarray, augmented: np.ndarray, names: Sequence[str], note: str = "") -> plt.Figure:
     """Originals (n, H, W) in the first column, and to the right k draws of the augmentation (n, k, H, W).
 
     `names`: what each of the n rows is called. All faces share the originals' grey scale.
@@ -99,7 +97,7 @@ def augmented_faces(originals: np.ndarray, augmented: np.ndarray, names: Sequenc
 
 
 @style()
-def mistaken_faces(dataset: Dataset, mistakes: pd.DataFrame, count: int = 7, note: str = "") -> Figure:
+def mistaken_faces(dataset: Dataset, mistakes: pd.DataFrame, count: int = 7, note: str = "") -> plt.Figure:
     """The first `count` mistakes: the face, its label, and what was recognised with which probability.
 
     `mistakes`: columns file, label, predicted, confidence (0..1). Raises UserError on FER-2013, as `face_grid` does.
@@ -115,7 +113,7 @@ def mistaken_faces(dataset: Dataset, mistakes: pd.DataFrame, count: int = 7, not
     return finish(figure, "The most confident mistakes", note)
 
 
-def _faces(rows: Mapping[str, Sequence], columns: int, low: float, high: float) -> tuple[Figure, np.ndarray]:
+def _faces(rows: Mapping[str, Sequence], columns: int, low: float, high: float) -> tuple[plt.Figure, np.ndarray]:
     """Rows of faces (H, W) with their names, on one grey scale; where a row has fewer faces, places stay empty."""
     figure, axes = plt.subplots(len(rows), columns, figsize=(columns + 1, len(rows) * 1.05 + 0.9), squeeze=False)
     for places, (name, faces) in zip(axes, rows.items(), strict=True):

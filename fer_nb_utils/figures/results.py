@@ -6,9 +6,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from scipy.stats import binomtest
 
@@ -36,7 +33,7 @@ LADDER = {"random": "random weights,\nall layers", "fc": "fc alone", "layer4": "
 
 
 @style()
-def confusion_matrices(runs: Mapping[str, pd.DataFrame], note: str = "") -> Figure:
+def confusion_matrices(runs: Mapping[str, pd.DataFrame], note: str = "") -> plt.Figure:
     """Confusion matrix of each named predictions table: share of the true class, and below it the count."""
     size = (0.7 + 3.1 * len(runs), 4.9)
     figure, axes = plt.subplots(1, len(runs), figsize=size, sharey=True, squeeze=False)
@@ -55,13 +52,18 @@ def confusion_matrices(runs: Mapping[str, pd.DataFrame], note: str = "") -> Figu
 
 
 @style()
-def roc_curves(runs: Mapping[str, pd.DataFrame], note: str = "") -> Figure:
+def roc_curves(runs: Mapping[str, pd.DataFrame], note: str = "") -> plt.Figure:
     """One-vs-rest ROC curves of each named predictions table: each class, and their mean, with the AUCs below."""
     shape = {"figsize": (max(4.6, 0.7 + 3.1 * len(runs)), 5.2), "height_ratios": (3, 0.8), "squeeze": False}
     figure, axes = plt.subplots(2, len(runs), **shape)
     for (axis, below), (name, predictions) in zip(axes.T, runs.items(), strict=True):
-        _roc(axis, predictions)
-        axis.set(title=name, xlabel="false positive rate")
+        aucs = measures.per_class(predictions)["auc"]
+        styles = {one: {"color": CLASS_COLORS[one], "linestyle": CLASS_LINES[one], "linewidth": 1.5} for one in CLASSES}
+        aucs["mean"], styles["mean"] = aucs.mean(), {"color": INK, "linewidth": 2.6}
+        for one, curve in measures.roc(predictions).items():
+            axis.plot(curve["fpr"], curve["tpr"], label=f"{one} {aucs[one]:.3f}", **styles[one])
+        axis.plot([0, 1], [0, 1], color=FAINT, linestyle=":", linewidth=1)
+        axis.set(title=name, xlabel="false positive rate", xlim=(0, 1), ylim=(0, 1.005), aspect=1)
         below.axis("off")
         lines = {"handlelength": 2.6, "handletextpad": 0.5, "columnspacing": 1, "fontsize": SMALL}
         below.legend(*axis.get_legend_handles_labels(), loc="upper center", ncols=2, **lines)
@@ -69,20 +71,8 @@ def roc_curves(runs: Mapping[str, pd.DataFrame], note: str = "") -> Figure:
     return finish(figure, "ROC curves, each class against the rest", note)
 
 
-def _roc(axis: Axes, predictions: pd.DataFrame) -> None:
-    aucs = measures.per_class(predictions)["auc"]
-    for name, curve in measures.roc(predictions).items():
-        if name == "mean":
-            auc, looks = aucs.mean(), {"color": INK, "linewidth": 2.6}
-        else:
-            auc, looks = aucs[name], {"color": CLASS_COLORS[name], "linestyle": CLASS_LINES[name], "linewidth": 1.5}
-        axis.plot(curve["fpr"], curve["tpr"], label=f"{name} {auc:.3f}", **looks)
-    axis.plot([0, 1], [0, 1], color=FAINT, linestyle=":", linewidth=1)
-    axis.set(xlim=(0, 1), ylim=(0, 1.005), aspect=1)
-
-
 @style()
-def class_f1(table2: pd.DataFrame, note: str = "") -> Figure:
+def class_f1(table2: pd.DataFrame, note: str = "") -> plt.Figure:
     """F1 of each class (`measures.table2` or `per_class`) beside the paper's Table 2."""
     figure, axis = plt.subplots(figsize=(8.5, 3.9))
     places = np.arange(len(CLASSES))
@@ -102,7 +92,7 @@ def class_f1(table2: pd.DataFrame, note: str = "") -> Figure:
 
 
 @style()
-def accuracy_intervals(metrics: Mapping[str, dict], note: str = "") -> Figure:
+def accuracy_intervals(metrics: Mapping[str, dict], note: str = "") -> plt.Figure:
     """Accuracy with its 95 % interval on every test set, beside the paper's (Wilson's interval) where the full test set
     has as many images as the paper's.
 
@@ -154,7 +144,7 @@ def _wilson(share: float, n: int) -> tuple[float, float]:
 
 
 @style()
-def transfer_ladder(groups: Mapping[str, Sequence[Run]], note: str = "") -> Figure:
+def transfer_ladder(groups: Mapping[str, Sequence[Run]], note: str = "") -> plt.Figure:
     """Test accuracy of each network by what it starts from and what of it is trained, beside the paper's.
 
     `groups`: the runs of each training, one a seed. Large marks are means with their 95 % interval over seeds and test
@@ -179,14 +169,14 @@ def transfer_ladder(groups: Mapping[str, Sequence[Run]], note: str = "") -> Figu
     axis.set_xticks(range(len(LADDER)), LADDER.values(), color=INK)
     axis.grid(axis="x", visible=False)
     percent(axis)
-    keys = [Line2D([], [], color=c, marker=m, linestyle="", label=name) for name, (c, m) in MODEL_STYLES.items()]
-    keys.append(Line2D([], [], color=INK, marker="_", markersize=14, linestyle="", label="the paper's"))
+    keys = [plt.Line2D([], [], color=c, marker=m, linestyle="", label=name) for name, (c, m) in MODEL_STYLES.items()]
+    keys.append(plt.Line2D([], [], color=INK, marker="_", markersize=14, linestyle="", label="the paper's"))
     legend_below_title(figure, keys, len(keys))
     return finish(figure, "What is trained, and from what", note)
 
 
 @style()
-def accuracy_cost(costs: pd.DataFrame, note: str = "") -> Figure:
+def accuracy_cost(costs: pd.DataFrame, note: str = "") -> plt.Figure:
     """Accuracy against multiply-adds, training time and latency; a bubble's area is the number of parameters.
 
     `costs` as `comparison.cost_table` gives it.
@@ -210,7 +200,7 @@ def accuracy_cost(costs: pd.DataFrame, note: str = "") -> Figure:
     axes[0].margins(y=0.25)
     percent(axes[0])
     keys = [
-        Line2D([], [], color=color, marker=marker, linestyle="", label=f"{name} ({count / 1e6:.1f} M parameters)")
+        plt.Line2D([], [], color=color, marker=marker, linestyle="", label=f"{name} ({count / 1e6:.1f} M parameters)")
         for (name, (color, marker)), count in zip(styles.items(), costs["parameters"], strict=True)
     ]
     legend_below_title(figure, keys, min(len(keys), 3))

@@ -14,9 +14,6 @@ from itertools import cycle
 
 import matplotlib.pyplot as plt
 import seaborn as sns
-from matplotlib.artist import Artist
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from ..classes import CLASSES
@@ -45,7 +42,7 @@ def style() -> Iterator[None]:
         yield
 
 
-def finish(figure: Figure, title: str, note: str) -> Figure:
+def finish(figure: plt.Figure, title: str, note: str) -> plt.Figure:
     """Title above and note below, both inside the constrained layout."""
     figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
     if note:
@@ -55,7 +52,7 @@ def finish(figure: Figure, title: str, note: str) -> Figure:
     return figure
 
 
-def legend_below_title(figure: Figure, handles: list[Artist], columns: int) -> None:
+def legend_below_title(figure: plt.Figure, handles: list[plt.Artist], columns: int) -> None:
     """One legend for all panels, between the title of `finish` and the panels."""
     height = figure.get_figheight()
     room = (0.12 + 0.2 * -(-len(handles) // columns)) / height
@@ -70,12 +67,12 @@ def run_styles(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     return {name: MODEL_STYLES.get(name.lower().replace("-", "")) or next(spare) for name in names}
 
 
-def percent(axis: Axes, which: str = "y") -> None:
+def percent(axis: plt.Axes, which: str = "y") -> None:
     """Label the ticks of an axis of shares in per cent, with decimals where its range is as small as to need them."""
     (axis.yaxis if which == "y" else axis.xaxis).set_major_formatter(PercentFormatter(1))
 
 
-def bare(axis: Axes) -> None:
+def bare(axis: plt.Axes) -> None:
     """No ticks, frame or grid: a picture."""
     axis.set(xticks=[], yticks=[])
     axis.spines[:].set_visible(False)

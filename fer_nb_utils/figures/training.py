@@ -5,9 +5,6 @@ from collections.abc import Collection, Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from ..results.paper import PAPER_CLAIMS
 from .style import FAINT, RUN_STYLES, WIDTH, finish, legend_below_title, percent, run_styles, style
@@ -18,7 +15,7 @@ VALIDATION = {"linestyle": "--", "linewidth": 1.2, "mfc": "white"}
 @style()
 def training_curves(
     histories: Mapping[str, Sequence[pd.DataFrame]], note: str = "", smoothed: Collection[str] = ()
-) -> Figure:
+) -> plt.Figure:
     """Fig. 2: loss, accuracy and time by epoch; solid is training, dashed and hollow validation.
 
     `histories`: of each name's runs, one a seed; lines are their means, bands reach from the lowest to the highest. The
@@ -36,7 +33,7 @@ def training_curves(
                 band = lowest[f"{part}_{measure}"], highest[f"{part}_{measure}"]
                 axis.fill_between(epochs, *band, color=color, alpha=0.18, linewidth=0)
         line = {"color": color, "marker": marker, "markersize": 5, "markevery": max(1, len(history) // 10)}
-        handles.append(Line2D([], [], label=name, **line))
+        handles.append(plt.Line2D([], [], label=name, **line))
         if name not in smoothed:
             loss.plot(epochs, history["train_loss"], **line)
         accuracy.plot(epochs, history["train_accuracy"], **line)
@@ -45,7 +42,7 @@ def training_curves(
         accuracy.plot(epochs, history["validation_accuracy"], **line | VALIDATION)
     for axis, title in {loss: "Loss", accuracy: "Accuracy", clock: "Training time"}.items():
         axis.set(title=title, xlabel="epoch")
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axis.xaxis.set_major_locator(plt.MaxNLocator(integer=True, min_n_ticks=1))
     loss.set_ylabel("cross-entropy")
     clock.set_ylabel("minutes since the start" if minutes else "seconds since the start")
     clock.set_ylim(bottom=0)
@@ -58,7 +55,7 @@ def training_curves(
 
 
 @style()
-def freezing_comparison(fc: pd.DataFrame, layer4: pd.DataFrame, note: str = "") -> Figure:
+def freezing_comparison(fc: pd.DataFrame, layer4: pd.DataFrame, note: str = "") -> plt.Figure:
     """Accuracy while training `fc` alone and `layer4` with `fc` (histories), beside the paper's."""
     figure, axis = plt.subplots(figsize=(8, 4.2))
     paper = PAPER_CLAIMS["unfreeze"].numbers
@@ -74,25 +71,24 @@ def freezing_comparison(fc: pd.DataFrame, layer4: pd.DataFrame, note: str = "") 
         last = history["train_accuracy"].iloc[-1]
         ends += [(last, f"{name}: {last:.1%}", color), (final, f"paper, {name}: {final:.1%}", color)]
     ends.sort()
-    for (_, text, color), place in zip(ends, _apart([value for value, *_ in ends], 0.065), strict=True):
+    steps = 0.065 * np.arange(len(ends))  # at least this far apart, moved up where they would overlap
+    places = np.maximum.accumulate(np.array([value for value, *_ in ends]) - steps) + steps
+    for (_, text, color), place in zip(ends, places, strict=True):
         where = {"xy": (1, place), "xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
         axis.annotate(text, xytext=(5, 0), va="center", color=color, **where)
     axis.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1))
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.xaxis.set_major_locator(plt.MaxNLocator(integer=True))
     axis.margins(x=0.04)
     percent(axis)
-    keys = [*_training_and_validation(), Line2D([], [], color=FAINT, linestyle=":", label="the paper's last, training")]
+    keys = [
+        *_training_and_validation(),
+        plt.Line2D([], [], color=FAINT, linestyle=":", label="the paper's last, training"),
+    ]
     legend_below_title(figure, keys, len(keys))
     return finish(figure, "What unfreezing layer4 gives", note)
 
 
-def _training_and_validation() -> list[Line2D]:
+def _training_and_validation() -> list[plt.Line2D]:
     """The last entries of a legend."""
-    training = Line2D([], [], color=FAINT, label="training")
-    return [training, Line2D([], [], color=FAINT, marker="o", markersize=5, label="validation", **VALIDATION)]
-
-
-def _apart(values: list[float], gap: float) -> np.ndarray:
-    """Places for the labels of ascending values: at least `gap` apart, moved up where they would overlap."""
-    steps = gap * np.arange(len(values))
-    return np.maximum.accumulate(np.array(values) - steps) + steps
+    training = plt.Line2D([], [], color=FAINT, label="training")
+    return [training, plt.Line2D([], [], color=FAINT, marker="o", markersize=5, label="validation", **VALIDATION)]

@@ -65,10 +65,9 @@ def quantized(state: dict[str, Tensor]) -> dict[str, Tensor]:
 def dequantized(stored: dict[str, Tensor]) -> dict[str, Tensor]:
     """The state dict that `quantized` was given, to half a step of each channel's scale."""
     state = {name: tensor for name, tensor in stored.items() if not name.endswith(SCALE)}
-    for name in state:
-        scale = stored.get(name + SCALE)
-        if scale is not None:
-            state[name] = state[name].float() * scale.reshape(-1, *[1] * (state[name].ndim - 1))
+    for name, tensor in state.items():
+        if name + SCALE in stored:
+            state[name] = tensor.float() * stored[name + SCALE].reshape(-1, *[1] * (tensor.ndim - 1))
     return state
 
 

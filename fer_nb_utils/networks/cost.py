@@ -1,9 +1,9 @@
 """What a network costs: parameters, multiply-adds, latency; and what its modules do."""
 
 import copy
+import math
 import statistics
 import time
-from collections.abc import Callable
 
 import pandas as pd
 import torch
@@ -25,14 +25,14 @@ def multiply_adds(model: nn.Module, image_size: int) -> int:
     return int(describe_layers(model, image_size)["multiply_adds"].sum())
 
 
-def latency_ms(model: nn.Module, image_size: int, device: str | torch.device = "cpu", repeats: int = 30) -> float:
-    """Median milliseconds from one image in memory to its scores on the CPU, over `repeats` after a warm-up.
+def latency_ms(model: nn.Module, image_size: int, repeats: int = 30) -> float:
+    """Median milliseconds from one image in memory to its scores, on the CPU, over `repeats` after a warm-up.
 
     A copy of the model in evaluation mode is timed, on one thread, for a single small image gains nothing from more and
     waits for them on a busy machine. The model itself is left alone.
     """
     threads = torch.get_num_threads()
-    model = copy.deepcopy(model).to(device).eval()
+    model = copy.deepcopy(model).to("cpu").eval()
     image = torch.zeros(1, 3, image_size, image_size)
     seconds = []
     torch.set_num_threads(1)
@@ -40,7 +40,7 @@ def latency_ms(model: nn.Module, image_size: int, device: str | torch.device = "
         with torch.inference_mode():
             for _ in range(repeats + 5):
                 start = time.perf_counter()
-                model(image.to(device)).cpu()  # the copy back waits for an accelerator to finish
+                model(image)
                 seconds.append(time.perf_counter() - start)
     finally:
         torch.set_num_threads(threads)
@@ -54,20 +54,11 @@ def describe_layers(model: nn.Module, image_size: int) -> pd.DataFrame:
     axis), trained (bool, or None without parameters), multiply_adds.
     """
     rows = []
-
-    def record(name: str, module: nn.Module, output: torch.Tensor) -> None:
-        if isinstance(module, nn.Conv2d):
-            cost = output[0].numel() * module.weight[0].numel()
-        elif isinstance(module, nn.Linear):
-            cost = output[0].numel() * module.in_features
-        elif "Pool" in type(module).__name__:
-            cost = 0
-        else:
-            return
-        shape = tuple(output.shape[1:])
-        rows.append((name, type(module).__name__, _kernel(module), shape, _trained(module), cost))
-
-    _trace(model, image_size, record)
+    for name, module, output in _trace(model, image_size):
+        weighted = isinstance(module, nn.Conv2d | nn.Linear)
+        if weighted or "Pool" in type(module).__name__:
+            cost = math.prod(output) * module.weight[0].numel() if weighted else 0
+            rows.append((name, type(module).__name__, _kernel(module), output, _trained(module), cost))
     return pd.DataFrame(rows, columns=["name", "kind", "kernel", "output", "trained", "multiply_adds"])
 
 
@@ -79,32 +70,31 @@ def describe_stages(model: nn.Module, image_size: int) -> pd.DataFrame:
     parameters), parameters.
     """
     rows = []
-
-    def record(name: str, module: nn.Module, output: torch.Tensor) -> None:
+    for name, module, output in _trace(model, image_size):
         if not name or "." in name:  # the model itself, or what is inside a child
-            return
+            continue
         kind, kernel = type(module).__name__, _kernel(module)
         if isinstance(module, nn.Sequential):
             kind = f"{len(module)} × {type(module[0]).__name__}"
-            convolutions = [layer for layer in module[0].children() if isinstance(layer, nn.Conv2d)]
-            kernel = ", ".join(map(_kernel, convolutions))
+            kernel = ", ".join(_kernel(layer) for layer in module[0].children() if isinstance(layer, nn.Conv2d))
         status = {True: "trained", False: "frozen", None: ""}[_trained(module)]
-        rows.append((name, kind, kernel, tuple(output.shape[1:]), status, count_parameters(module)[0]))
-
-    _trace(model, image_size, record)
+        rows.append((name, kind, kernel, output, status, count_parameters(module)[0]))
     return pd.DataFrame(rows, columns=["module", "kind", "kernel", "output", "status", "parameters"])
 
 
-def _trace(model: nn.Module, image_size: int, record: Callable) -> None:
-    """Call record(name, module, output) after the forward pass of each module of a copy, with shapes but no numbers.
+def _trace(model: nn.Module, image_size: int) -> list[tuple[str, nn.Module, tuple[int, ...]]]:
+    """Each module in the order in which it ends: name, a copy of it, shape of its output without the batch axis.
 
     On the meta device nothing is computed. Two images, because a batch norm in training mode rejects a single one of
     1 x 1 pixels.
     """
-    model = copy.deepcopy(model).to("meta")
+    model, trace = copy.deepcopy(model).to("meta"), []
     for name, module in model.named_modules():
-        module.register_forward_hook(lambda module, _, output, name=name: record(name, module, output))
+        module.register_forward_hook(
+            lambda module, _, out, name=name: trace.append((name, module, tuple(out.shape[1:])))
+        )
     model(torch.empty(2, 3, image_size, image_size, dtype=next(model.parameters()).dtype, device="meta"))
+    return trace
 
 
 def _trained(module: nn.Module) -> bool | None:

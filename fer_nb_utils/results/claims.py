@@ -11,7 +11,7 @@ differ in the seed, and that of the choice of test images. Which network is bett
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from itertools import combinations
+from itertools import chain, combinations, product
 
 import numpy as np
 import pandas as pd
@@ -126,7 +126,7 @@ def rules() -> pd.Series:
 
 def departures(groups: Groups) -> dict[str, list[str]]:
     """Where the runs depart from the paper's experiment: by the names used in NEEDS, and "named" for the rest."""
-    found = {}
+    found: dict[str, list[str]] = {}
     for config, name in ((run.config, name) for name, group in groups.items() for run in group):
         layers = "fc" if name == "fc alone" else "layer4"
         label, kind, epochs = config["weights_label"], config.get("weights_kind"), config["epochs_run"]
@@ -147,26 +147,21 @@ def departures(groups: Groups) -> dict[str, list[str]]:
             ("named", smoothing > 0, f"label smoothing {smoothing:g}"),
             ("named", True, open_in_paper),
         ):
-            texts = found.setdefault(need, [])
-            if applies and text not in texts:
-                texts.append(text)
+            if text not in found.setdefault(need, []) and applies:
+                found[need].append(text)
     return found
 
 
 def _unequal(groups: Groups, by_design: set[str]) -> list[str]:
     """The settings that differ although they should not, between groups or between the seeds of one."""
-    found = _differing([run.config for group in groups.values() for run in group], by_design)
-    for group in groups.values():
-        found |= _differing([run.config for run in group], set())
-        seeds = [run.config["seed"] for run in group]
-        if len(set(seeds)) < len(seeds):
-            found.add("nothing, not even in the seed")
+    own = [[run.config for run in group] for group in groups.values()]
+    found = set()
+    for configs, expected in [([*chain(*own)], by_design), *((configs, set()) for configs in own)]:
+        keys = set().union(*configs) - DESCRIPTION - expected - {"seed"}
+        found |= {key for key in keys if len({str(config.get(key, FORMER.get(key))) for config in configs}) > 1}
+    if any(len({config["seed"] for config in configs}) < len(configs) for configs in own):
+        found.add("nothing, not even in the seed")
     return sorted(found)
-
-
-def _differing(configs: list[dict], by_design: set[str]) -> set[str]:
-    keys = set().union(*configs) - DESCRIPTION - by_design - {"seed"}
-    return {key for key in keys if len({str(config.get(key, FORMER.get(key))) for config in configs}) > 1}
 
 
 def _tests(contrasts: Mapping[str, Contrast], known_sd: float | None = None) -> pd.DataFrame:
@@ -224,8 +219,7 @@ def _overtake(groups: Groups) -> Finding:
     """True if, in training accuracy and beyond chance (t-tests over seeds), ResNet50 is above both others in epoch 1
     and above ResNet18 in epoch 6, and ResNet18 above ResNet50 in epoch 11 and in the last; false if one of these is the
     other way round, beyond chance (Holm's correction); undecided otherwise, and with fewer than 11 epochs."""
-    curves = {name: group.accuracy for name, group in groups.items()}
-    means = pd.DataFrame({name: values.mean(axis=0) for name, values in curves.items()})
+    means = pd.DataFrame({name: group.accuracy.mean(axis=0) for name, group in groups.items()})
     above = means.index[means["resnet18"] > means["resnet50"]]
     passing = f"first above ResNet50 in epoch {above[0] + 1}" if len(above) else "never above ResNet50"
     evidence = f"In epoch 1: {_listed(means.iloc[0])}; ResNet18 is {passing}; in the last: {_listed(means.iloc[-1])}."
@@ -234,9 +228,8 @@ def _overtake(groups: Groups) -> Finding:
         return None, f"{evidence} {_epochs(len(means))} of training are too few for a claim about epoch 9."
     order = [("resnet50", "resnet18", 1), ("resnet50", "resnet34", 1), ("resnet50", "resnet18", latest - 5)]
     order += [("resnet18", "resnet50", latest), ("resnet18", "resnet50", len(means))]
-    tests = _tests({
-        f"{a} - {b} in epoch {epoch}": ([curves[a][:, epoch - 1], -curves[b][:, epoch - 1]], 0) for a, b, epoch in order
-    })  # fmt: skip
+    at = {(name, epoch): groups[name].accuracy[:, epoch - 1] for *names, epoch in order for name in names}
+    tests = _tests({f"{a} - {b} in epoch {epoch}": ([at[a, epoch], -at[b, epoch]], 0) for a, b, epoch in order})
     return _decided(tests), f"{evidence} {_told(tests)}"
 
 
@@ -244,16 +237,15 @@ def _weakest(groups: Groups) -> Finding:
     """True if ResNet34's training accuracy is below both others' in the first, the middle and the last third of the
     epochs, beyond chance (t-tests over seeds of the mean over each third); false if it is above one of them in one
     third, beyond chance (Holm's correction over the six tests); undecided otherwise."""
-    curves = {name: group.accuracy for name, group in groups.items()}
-    means = pd.DataFrame({name: values.mean(axis=0) for name, values in curves.items()})
+    means = pd.DataFrame({name: group.accuracy.mean(axis=0) for name, group in groups.items()})
     lowest = (means.idxmin(axis=1) == "resnet34").sum()
     evidence = f"ResNet34 is the lowest in {lowest} of {len(means)} epochs; in the last: {_listed(means.iloc[-1])}."
     if len(means) < 3:
         return None, evidence
-    thirds = {name: [part.mean(axis=1) for part in np.array_split(curve, 3, axis=1)] for name, curve in curves.items()}
+    parts = {name: np.array_split(group.accuracy, 3, axis=1) for name, group in groups.items()}
     tests = _tests({
-        f"{other} - resnet34, {part} third": ([thirds[other][place], -thirds["resnet34"][place]], 0)
-        for place, part in enumerate(("first", "middle", "last")) for other in ("resnet18", "resnet50")
+        f"{other} - resnet34, {part} third": ([parts[other][i].mean(axis=1), -parts["resnet34"][i].mean(axis=1)], 0)
+        for (i, part), other in product(enumerate(("first", "middle", "last")), ("resnet18", "resnet50"))
     })  # fmt: skip
     return _decided(tests), f"{evidence} {_told(tests)}"
 
@@ -320,7 +312,7 @@ def _expressions(groups: Groups) -> Finding:
     chance (Holm's correction); undecided otherwise. Tested like "accuracy"."""
     best, worst = ("happy", "surprise"), ("fear", "sad")
     middle = [name for name in CLASSES if name not in best + worst]
-    pairs = [(a, b) for a in best for b in (*middle, *worst)] + [(a, b) for a in middle for b in worst]
+    pairs = [*product(best, (*middle, *worst)), *product(middle, worst)]
     share = 1 / len(groups)
     tests = _tests({
         f"{a} - {b}": _tested(groups, dict.fromkeys(groups, {(a, "f1"): share, (b, "f1"): -share})) for a, b in pairs

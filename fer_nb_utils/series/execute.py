@@ -1,23 +1,22 @@
 """Run the notebook series with papermill, in order, into one run folder."""
 
 import json
-import os
 import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 import nbformat
 import papermill
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
 from papermill.exceptions import PapermillExecutionError
 
+from ..data.formats import signature
 from ..files import atomic_path, locked, write_json
 from ..paths import NOTEBOOKS
-from .plan import Job, Profile, digest
+from .plan import Job, Profile
 from .workspace import Workspace
 
 # A notebook that shows what others left in the run folder: it runs after them, whether they failed or not, and again
@@ -26,22 +25,26 @@ READS = {"05_compare_resnets": ("02_finetune_resnet18", "03_finetune_resnet34", 
 INJECTED = "injected-parameters"  # papermill's tag
 
 
-@dataclass
+class OwnKernel(AsyncKernelManager):
+    """Starts this very interpreter, whatever kernels are installed and whatever MPLBACKEND says: with another one (Agg,
+    say) executed notebooks silently hold no figures.
+
+    The kernel logs only what kills it: one that is stopped by Ctrl-C would print a traceback about its closed sockets.
+    """
+
+    kernel_spec = KernelSpec(
+        argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=CRITICAL"],
+        env={"MPLBACKEND": "module://matplotlib_inline.backend_inline"},
+    )
+
+
 class Series:
     """What happened to each notebook, kept in `run.json` of the run folder so that a rerun can go on from there."""
 
-    folder: Path
-    profile: str
-    notebooks: dict[str, dict] = field(default_factory=dict)
-
-    @classmethod
-    def open(cls, folder: Path, profile: str) -> "Series":
-        record = folder / "run.json"
-        try:
-            known = json.loads(record.read_text(encoding="utf-8"))["notebooks"]
-        except (FileNotFoundError, ValueError, KeyError, TypeError):  # none, or one that somebody has broken
-            known = {}
-        return cls(folder, profile, known)
+    def __init__(self, folder: Path, profile: str):
+        self.folder, self.profile, self.notebooks = folder, profile, {}
+        with suppress(FileNotFoundError, ValueError, KeyError, TypeError):  # none, or one that somebody has broken
+            self.notebooks = json.loads((folder / "run.json").read_text(encoding="utf-8"))["notebooks"]
 
     def is_done(self, job: Job) -> bool:
         """Finished with the same code, parameters and inputs, after the notebooks that it reads, on trainings that are
@@ -78,12 +81,7 @@ def executed_copy(run_dir: Path, name: str) -> Path:
 
 def trainings(run_dir: Path) -> dict[str, str]:
     """The finished trainings of a run folder by name, each with a stamp that changes when one of its files does."""
-    stamps = {}
-    for folder in Workspace(run_dir).run_folders():
-        files = [path for path in sorted(folder.iterdir()) if path.suffix in (".json", ".csv", ".safetensors")]
-        stats = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-        stamps[folder.name] = digest(repr(stats).encode())
-    return stamps
+    return {folder.name: signature(folder) for folder in Workspace(run_dir).run_folders()}
 
 
 def run(profile: Profile, jobs: list[Job], run_dir: Path, folder: Path = NOTEBOOKS) -> list[str]:
@@ -95,8 +93,8 @@ def run(profile: Profile, jobs: list[Job], run_dir: Path, folder: Path = NOTEBOO
     """
     failures = []
     busy = f"Another run is at work in {run_dir}; wait for its end, or give another --run-dir."
-    with locked(run_dir / ".lock", busy), _own_kernel():
-        series = Series.open(run_dir, profile.name)
+    with locked(run_dir / ".lock", busy):
+        series = Series(run_dir, profile.name)
         for job in jobs:
             if series.is_done(job):
                 print(f"{job.name:28} finished before")
@@ -105,8 +103,8 @@ def run(profile: Profile, jobs: list[Job], run_dir: Path, folder: Path = NOTEBOO
             error = _execute(job, executed_copy(run_dir, job.name), profile.cell_timeout, folder)
             seconds = time.monotonic() - start
             series.record(job, seconds, error)
-            outcome = "FAILED" if error else "done"
-            print(f"{job.name:28} {outcome:6} {_clock(seconds)} of {_clock(job.budget)}", flush=True)
+            taken, given = (f"{int(number) // 60:2d}:{int(number) % 60:02d}" for number in (seconds, job.budget))
+            print(f"{job.name:28} {'FAILED' if error else 'done  '} {taken} of {given}", flush=True)
             if error:
                 failures.append(f"{job.name}, cell {error['cell']}: {error['name']}: {error['message']}")
     return failures
@@ -123,6 +121,7 @@ def _execute(job: Job, copy: Path, timeout: int, folder: Path) -> dict | None:
                 temporary,
                 changed,
                 kernel_name="python3",
+                kernel_manager_class=OwnKernel,
                 language="python",
                 cwd=folder,
                 execution_timeout=timeout,
@@ -130,42 +129,11 @@ def _execute(job: Job, copy: Path, timeout: int, folder: Path) -> dict | None:
                 on_cell_start=lambda cell, cell_index: started.append(cell_index),
             )
         except PapermillExecutionError as error:
-            return {"cell": _describe(error), "name": error.ename, "message": error.evalue.strip()}
+            code = [line for line in error.source.splitlines() if line and not line.startswith("#")]
+            cell = f"[{error.exec_count}] ({code[0] if code else ''})"
+            return {"cell": cell, "name": error.ename, "message": error.evalue.strip()}
         except Exception as error:  # a kernel that died, hung or never started has failed like any cell
             if isinstance(error, OSError) and error.errno:  # a full disk, say; a cell's timeout has no number
                 raise
             return {"cell": str(len(started)), "name": type(error).__name__, "message": str(error).strip()}
     return None
-
-
-def _describe(error: PapermillExecutionError) -> str:
-    lines = [line for line in error.source.splitlines() if line and not line.startswith("#")]
-    return f"[{error.exec_count}] ({lines[0] if lines else ''})"
-
-
-def _clock(seconds: float) -> str:
-    return f"{int(seconds) // 60:2d}:{int(seconds) % 60:02d}"
-
-
-@contextmanager
-def _own_kernel() -> Iterator[None]:
-    """Make "python3" mean this very interpreter, whatever kernels are installed.
-
-    A kernel specification in a temporary folder that Jupyter searches first. MPLBACKEND is put aside, because with
-    it (Agg, say) executed notebooks silently hold no figures. The kernel logs only what kills it: one that is stopped
-    by Ctrl-C would print a traceback about its closed sockets.
-    """
-    former = {name: os.environ.get(name) for name in ("JUPYTER_PATH", "MPLBACKEND")}
-    with tempfile.TemporaryDirectory() as folder:
-        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=CRITICAL"]
-        specification = {"argv": argv, "display_name": "Python 3 (ipykernel)", "language": "python"}
-        write_json(Path(folder) / "kernels" / "python3" / "kernel.json", specification)
-        os.environ["JUPYTER_PATH"] = os.pathsep.join(filter(None, [folder, former["JUPYTER_PATH"]]))
-        os.environ.pop("MPLBACKEND", None)
-        try:
-            yield
-        finally:
-            for name, value in former.items():
-                os.environ.pop(name, None)
-                if value is not None:
-                    os.environ[name] = value

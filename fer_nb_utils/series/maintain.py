@@ -1,6 +1,7 @@
 """For maintainers: runs become what is committed: executed notebooks, figures, reference results, a checkpoint."""
 
 import gzip
+import itertools
 import re
 import shutil
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from pathlib import Path
 import jinja2
 import nbformat
 import torch
+from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
 from safetensors.torch import save_file
 
@@ -49,35 +51,23 @@ def cleaned(executed: NotebookNode) -> NotebookNode:
     without a kernel it shows as an error; the notebooks show a static figure beside each.
     """
     notebook = nbformat.from_dict(executed)
-    cells = [cell for cell in notebook.cells if INJECTED not in cell.metadata.get("tags", [])]
-    count = 0
-    for number, cell in enumerate(cells):
+    notebook.cells = [cell for cell in notebook.cells if INJECTED not in cell.metadata.get("tags", [])]
+    counter = itertools.count(1)
+    for number, cell in enumerate(notebook.cells):
         cell.id = str(number)
         cell.metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
         if cell.cell_type == "code":
-            count += 1
-            cell.execution_count = count
-            cell.outputs = [output for output in _merged(cell.outputs) if WIDGET not in output.get("data", {})]
+            cell.execution_count = next(counter)
+            CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, number)  # the kernel flushes where it happens to
+            cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
             for output in cell.outputs:
                 output.get("metadata", {}).clear()
                 if output.output_type == "execute_result":
-                    output.execution_count = count
-    notebook.cells = cells
+                    output.execution_count = cell.execution_count
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     notebook.metadata = nbformat.from_dict({"kernelspec": kernel, "language_info": {"name": "python"}})
     notebook.nbformat_minor = 5
     return notebook
-
-
-def _merged(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """Pieces of the same stream, cut where the kernel happened to flush, as one."""
-    merged: list[NotebookNode] = []
-    for output in outputs:
-        if merged and output.output_type == "stream" == merged[-1].output_type and output.name == merged[-1].name:
-            merged[-1].text += output.text
-        else:
-            merged.append(output)
-    return merged
 
 
 def publish_runs(

@@ -53,14 +53,12 @@ def refuse_unknown(given: set[str], known: set[str], where: str, what: str = "pa
 
 def located(parameters: dict[str, object], folder: Path) -> dict[str, object]:
     """`parameters` with paths made absolute: they count from `folder`. Raises UserError when nothing is there."""
-    return {name: _located(name, value, folder) if name in PATHS else value for name, value in parameters.items()}
-
-
-def _located(name: str, value: object, folder: Path) -> object:
-    if not isinstance(value, str) or value in WORDS or value.isdecimal():
-        return value
-    path = (folder / Path(value).expanduser()).absolute()
-    if not value or not path.exists():
-        missing = f"{path} does not exist" if value else f"The parameter {name} is empty"
-        raise UserError(f"{missing}; give the path of a file or folder that does exist.")
-    return str(path)
+    found = dict(parameters)
+    for name, value in parameters.items():
+        if name in PATHS and isinstance(value, str) and value not in WORDS and not value.isdecimal():
+            path = (folder / Path(value).expanduser()).absolute()
+            if not value or not path.exists():
+                missing = f"{path} does not exist" if value else f"The parameter {name} is empty"
+                raise UserError(f"{missing}; give the path of a file or folder that does exist.")
+            found[name] = str(path)
+    return found

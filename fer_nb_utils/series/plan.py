@@ -1,10 +1,9 @@
 """What is to run: a profile and the command line's values, checked, make jobs for the notebooks."""
 
-import dataclasses
 import hashlib
 import json
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
 
@@ -20,8 +19,7 @@ from ..training.config import TrainConfig
 from .parameters import PATHS, checked, convert, literals, located, refuse_unknown
 
 PROFILES = Path(__file__).parent / "profiles"
-CELL_TIMEOUT = 14_400  # seconds, where a profile names none
-BUDGET = 600  # likewise
+CELL_TIMEOUT, BUDGET = 14_400, 600  # seconds, where a profile names none
 TABLE = {"title": "", "cell_timeout": CELL_TIMEOUT, "parameters": {}, "notebooks": {}}  # a profile's keys
 SECTION = {"budget": BUDGET, "parameters": {}}  # those of each of its notebooks
 MADE_OF = (".py", ".js", ".css", ".json", ".csv", ".gz", ".safetensors")  # files of the package that results rest on
@@ -76,7 +74,7 @@ def load_profile(name: str) -> Profile:
     }
     for table in (content, *notebooks.values()):
         table["parameters"] = located(table["parameters"], path.parent)
-    return Profile(path.stem, content["title"], content["cell_timeout"], content["parameters"], notebooks)
+    return Profile(path.stem, **content | {"notebooks": notebooks})
 
 
 def _checked_table(given: object, defaults: dict[str, object], where: str) -> dict[str, object]:
@@ -105,43 +103,44 @@ def plan(
     if not notebooks:
         raise UserError(f"There are no notebooks in {folder}; run this from a clone of the repository.")
     defaults = {name: _defaults(name, notebook) for name, notebook in notebooks.items()}
-    chosen = _select(list(notebooks), only)
+    numbers = {name[:2] for name in notebooks}
+    wanted = {number.zfill(2) for number in only} or numbers
+    if unknown := sorted(wanted - numbers):
+        raise UserError(f"There is no notebook {', '.join(unknown)}; choose from {', '.join(sorted(numbers))}.")
+    chosen = [name for name in notebooks if name[:2] in wanted]
     refuse_unknown(set(profile.notebooks), set(notebooks), f"Profile {profile.name}: the series", "notebook")
     refuse_unknown(set(profile.parameters), set().union(*defaults.values()), f"Profile {profile.name}: the series")
     refuse_unknown(set(given), set().union(*(defaults[name] for name in chosen)), ", ".join(chosen))
-    parameters = {name: _parameters(name, profile, given, defaults[name]) for name in chosen}
-    for name in chosen:
-        parameters[name] |= {"run_dir": str(run_dir)} if "run_dir" in defaults[name] else {}
-        _check_settings(name, parameters[name])
+    parameters = {name: _parameters(name, profile, given, defaults[name], run_dir) for name in chosen}
 
-    package, fingerprint = _package_fingerprint(), cache(_fingerprint)
+    files = (path for path in sorted(PACKAGE.rglob("*")) if path.suffix in MADE_OF)
+    package = digest(b"".join(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes() for path in files))
+    fingerprint = cache(_fingerprint)
     jobs = []
-    for name in chosen:
+    for name, values in parameters.items():
         budget = profile.notebooks.get(name, {}).get("budget", BUDGET)
-        inputs = (package, *(fingerprint(key, parameters[name][key]) for key in PATHS if key in parameters[name]))
-        jobs.append(Job(name, notebooks[name], defaults[name], parameters[name], budget, inputs))
+        inputs = (package, *(fingerprint(key, values[key]) for key in PATHS if key in values))
+        jobs.append(Job(name, notebooks[name], defaults[name], values, budget, inputs))
     return jobs
 
 
-def _parameters(name: str, profile: Profile, given: dict[str, str], defaults: dict[str, object]) -> dict[str, object]:
-    """All parameters of a notebook: its defaults, below the profile's, its own there, and the command line's."""
+def _parameters(name: str, profile: Profile, given: dict[str, str], defaults: dict, run_dir: Path) -> dict:
+    """All parameters of a notebook, checked: its defaults, below the profile's, its own there, the command line's."""
     own = profile.notebooks.get(name, {}).get("parameters", {})
     refuse_unknown(set(own), set(defaults), f"Profile {profile.name}: {name}")
-    values = {key: value for key, value in {**profile.parameters, **own}.items() if key in defaults}
-    if "run_dir" in {**values, **given}:
+    values = {
+        key: checked(key, value, defaults[key]) for key, value in (profile.parameters | own).items() if key in defaults
+    }
+    values |= {key: convert(key, text, defaults[key]) for key, text in given.items() if key in defaults}
+    if "run_dir" in values:
         raise UserError("All notebooks share one run folder: give it as --run-dir, not as the parameter run_dir.")
-    known = {key: checked(key, value, defaults[key]) for key, value in values.items()}
-    return defaults | known | {key: convert(key, text, defaults[key]) for key, text in given.items() if key in defaults}
-
-
-def _check_settings(name: str, parameters: dict[str, object]) -> None:
-    settings = {field.name for field in dataclasses.fields(TrainConfig)} & parameters.keys()
+    values = defaults | values | ({"run_dir": str(run_dir)} if "run_dir" in defaults else {})
     try:
-        TrainConfig(**{key: parameters[key] for key in settings})
-        if "device" in parameters:
-            choose_device(parameters["device"])
+        TrainConfig(**{field.name: values[field.name] for field in fields(TrainConfig) if field.name in values})
+        choose_device(values.get("device", "cpu"))
     except UserError as error:
         raise UserError(f"{name} cannot run: {error}") from error
+    return values
 
 
 def _fingerprint(name: str, value: str) -> str:
@@ -149,20 +148,6 @@ def _fingerprint(name: str, value: str) -> str:
     if name == "data":
         return load(value).fingerprint  # decoded now and kept, where the notebooks find it
     return signature(Path(value)) if Path(value).is_absolute() else value
-
-
-def _package_fingerprint() -> str:
-    files = (path for path in sorted(PACKAGE.rglob("*")) if path.suffix in MADE_OF)
-    return digest(b"".join(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes() for path in files))
-
-
-def _select(names: list[str], only: tuple[str, ...]) -> list[str]:
-    numbers = {name[:2] for name in names}
-    wanted = {number.zfill(2) for number in only}
-    unknown = sorted(wanted - numbers)
-    if unknown:
-        raise UserError(f"There is no notebook {', '.join(unknown)}; choose from {', '.join(sorted(numbers))}.")
-    return [name for name in names if not wanted or name[:2] in wanted]
 
 
 def _defaults(name: str, notebook: NotebookNode) -> dict[str, object]:

@@ -28,7 +28,12 @@ def write(run_dir: str | Path) -> Path:
             write_text(copy.with_suffix(".html"), notebook_html(copy))
     content = {folder: _folder(run_dir, folder, found["unreadable"]) for folder in ("", "reference/")}
     write_json(run_dir / "results.json", found)
-    write_text(run_dir / "index.html", _page(run_dir, found, content))
+    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["number"] = format_number
+    names = ("training/*/*", "tables/*", "reference/tables/*", "notebooks/*.html")
+    files = sorted(path.relative_to(run_dir).as_posix() for name in names for path in run_dir.glob(name))
+    page = environment.get_template("report.html").render(found, content=content, files=files)
+    write_text(run_dir / "index.html", page)  # it needs no other file; its links lead to the files beside it
     return run_dir / "index.html"
 
 
@@ -49,21 +54,16 @@ def notebook_html(path: Path) -> str:
 def _folder(run_dir: Path, folder: str, unreadable: dict[str, str]) -> dict:
     """What the notebooks left in `figures/` and `tables/` of the run folder (""), or of its `reference/`."""
     captions = tomllib.loads((TEMPLATES / "captions.toml").read_text(encoding="utf-8"))
-    claims, figures = None, []
-    if (run_dir / folder / "tables" / "claims.csv").exists():
+    claims, figures, tables = None, [], run_dir / folder / "tables"
+    if (tables / "claims.csv").exists():
         with kept_apart(f"{folder}tables/claims.csv", unreadable):
-            claims = _claims(run_dir / folder / "tables")
+            rows = pd.read_csv(tables / "claims.csv", index_col=0, dtype=str, keep_default_na=False).to_dict("records")
+            text = (tables / "claims.md").read_text(encoding="utf-8").rstrip()  # ends in the table's note
+            claims = {"rows": rows, "note": text.splitlines()[-1].strip("*") if text.endswith("*") else ""}
     for path in (run_dir / folder).glob("figures/[!.]*.png"):
         with kept_apart(f"{folder}figures/{path.name}", unreadable):
             figures.append(_figure(path, captions) | {"href": f"{folder}figures/{path.name}"})
     return {"claims": claims, "figures": sorted(figures, key=lambda figure: (figure["order"], figure["href"]))}
-
-
-def _claims(tables: Path) -> dict:
-    """The rows of `claims.csv`, and the note at the end of `claims.md`."""
-    rows = pd.read_csv(tables / "claims.csv", index_col=0, dtype=str, keep_default_na=False).to_dict("records")
-    text = (tables / "claims.md").read_text(encoding="utf-8").rstrip()
-    return {"rows": rows, "note": text.splitlines()[-1].strip("*") if text.endswith("*") else ""}
 
 
 def _figure(path: Path, captions: dict[str, dict]) -> dict:
@@ -83,12 +83,3 @@ def _figure(path: Path, captions: dict[str, dict]) -> dict:
         "preview": base64.b64encode(buffer.getvalue()).decode(),
         "svg": path.with_suffix(".svg").exists(),
     }
-
-
-def _page(run_dir: Path, found: dict, content: dict[str, dict]) -> str:
-    """`index.html`: one page that needs no other file; its links lead to the files beside it."""
-    environment = Environment(loader=FileSystemLoader(TEMPLATES), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["number"] = format_number
-    names = ("training/*/*", "tables/*", "reference/tables/*", "notebooks/*.html")
-    files = sorted(path.relative_to(run_dir).as_posix() for name in names for path in run_dir.glob(name))
-    return environment.get_template("report.html").render(found, content=content, files=files)

@@ -1,7 +1,6 @@
 """What `results.json` holds: a run folder's results apart for each data set, the reference results, and the units."""
 
 import json
-import platform
 import re
 import tomllib
 from collections.abc import Iterator
@@ -12,16 +11,15 @@ from pathlib import Path
 
 import pandas as pd
 
-from .. import __version__
 from ..results.comparison import common_protocol
 from ..results.measures import MEASURES, table2, table2_intervals, test_sets
 from ..results.paper import PAPER_TABLE1, PAPER_TABLE2
 from ..results.reference_runs import reference_runs
 from ..results.run_folder import Run
+from ..training.provenance import versions
 from .workspace import Workspace
 
 TEMPLATES = Path(__file__).parent / "templates"
-VERSIONS = ("torch", "torchvision", "numpy", "scikit-learn")
 DATA = ("name", "fingerprint", "source", "synthetic", "counts")
 SETTINGS = (
     "model", "weights_label", "weights_kind", "trainable", "image_size", "epochs", "epochs_run", "best_epoch",
@@ -44,18 +42,15 @@ def results(run_dir: Path) -> dict:
     in `unreadable`, with the reason; everything else is there all the same.
     """
     unreadable: dict[str, str] = {}
-    series = {"profile": None, "notebooks": {}}
+    found = {"profile": None, "notebooks": {}}
     if (run_dir / "run.json").exists():
         with kept_apart("run.json", unreadable):
-            series |= json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
-    found = {
-        "profile": series["profile"],
-        "notebooks": series["notebooks"],
+            found |= json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
+    found |= {
         "data_sets": _data_sets(_read_runs(run_dir, unreadable)),
         "reference": _reference(),
         "paper": {name: _plain(table) for name, table in (("table1", PAPER_TABLE1), ("table2", PAPER_TABLE2))},
-        "versions": {"python": platform.python_version(), "fer_nb_utils": __version__}
-        | {name: version(name) for name in VERSIONS},
+        "versions": versions() | {"scikit-learn": version("scikit-learn")},
         "unreadable": unreadable,
         "units": tomllib.loads((TEMPLATES / "units.toml").read_text(encoding="utf-8")),
     }
@@ -100,30 +95,27 @@ def _record(run: Run) -> dict:
 
 def _data_sets(runs: dict[str, tuple[Run, dict]], suffix: str = "") -> list[dict]:
     """Runs on different data share no table: one entry for each content, whatever its name."""
-    found: dict[str, dict] = {}
-    networks: dict[str, dict[str, Run]] = {}
+    groups: dict[str, dict[str, tuple[Run, dict]]] = {}
     for name, (run, record) in runs.items():
-        fingerprint = record["data"]["fingerprint"]
-        entry = found.setdefault(fingerprint, record["data"] | {"runs": {}, "table1": {}, "per_class": {}})
-        for key in ("runs", "table1", "per_class"):
-            entry[key][name] = record[key]
-        own = networks.setdefault(fingerprint, {})
-        own |= {name: run} if name == run.config["model"] + suffix else {}
-    return [entry | {"table2": _table2(networks[fingerprint])} for fingerprint, entry in found.items()]
+        groups.setdefault(record["data"]["fingerprint"], {})[name] = run, record
+    return [_data_set(group, suffix) for group in groups.values()]
 
 
-def _table2(networks: dict[str, Run]) -> dict:
-    """Which networks it is the mean over, their protocol, and per test set the table, with 95 % intervals."""
+def _data_set(group: dict[str, tuple[Run, dict]], suffix: str) -> dict:
+    """The records of runs on the same data by kind; and Table 2: which networks it is the mean over, their protocol,
+    and per test set the table, with 95 % intervals."""
+    records = {
+        key: {name: record[key] for name, (_, record) in group.items()} for key in ("runs", "table1", "per_class")
+    }
+    networks = {name: run for name, (run, _) in group.items() if name == run.config["model"] + suffix}
     sets = {name: test_sets(run.predictions, run.twins_in_train) for name, run in networks.items()}
     tables = {}
     for test_set in next(iter(sets.values()), {}):
         rows = {name: own[test_set] for name, own in sets.items()}
         tables[test_set] = _plain(table2(rows).join(table2_intervals(rows)))
-    return {
-        "networks": list(networks),
-        "protocol": common_protocol({name: [run] for name, run in networks.items()}),
-        "test_sets": tables,
-    }
+    protocol = common_protocol({name: [run] for name, run in networks.items()})
+    mean = {"networks": list(networks), "protocol": protocol, "test_sets": tables}
+    return next(iter(group.values()))[1]["data"] | records | {"table2": mean}
 
 
 def _plain(table: pd.DataFrame) -> dict:

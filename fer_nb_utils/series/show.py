@@ -7,12 +7,11 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import PIL.Image
 from IPython.display import Image, display
-from matplotlib.figure import Figure
 
 from .tables import formatted
 
 
-def show_figure(figure: Figure, photographs: bool = False) -> None:
+def show_figure(figure: plt.Figure, photographs: bool = False) -> None:
     """Display a figure with its title as alternative text, as large as it was made (96 pixels an inch), and close it.
 
     It becomes a PNG with 64 colours, a quarter of the usual size, so that the executed notebook stays below a megabyte.

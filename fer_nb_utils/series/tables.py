@@ -6,10 +6,11 @@ from numbers import Integral, Real
 import pandas as pd
 
 
-def markdown(table: pd.DataFrame, decimals: int = 3) -> str:
+def markdown(table: pd.DataFrame) -> str:
     """The table in Markdown's pipe syntax, index included."""
-    text = formatted(table, decimals).reset_index()
-    rows = [[_label(name) for name in text.columns], ["---"] * text.shape[1], *text.to_numpy().tolist()]
+    text = formatted(table).reset_index()
+    head = [" ".join(map(str, name)) if isinstance(name, tuple) else name for name in text.columns]
+    rows = [head, ["---"] * len(head), *text.to_numpy().tolist()]
     lines = (" | ".join(str(cell).replace("|", "\\|") for cell in row) for row in rows)
     return "".join(f"| {line} |\n" for line in lines)
 
@@ -29,7 +30,3 @@ def format_number(value: object, decimals: int = 3) -> str:
         return f"{value:,.0f}"
     smallest = 10**-decimals
     return f"<{smallest:.{decimals}f}" if 0 < value < smallest / 2 else f"{value:.{decimals}f}"
-
-
-def _label(name: object) -> str:
-    return " ".join(str(part) for part in name) if isinstance(name, tuple) else str(name)

@@ -45,7 +45,9 @@ def browse_faces(dataset: Dataset, size: int = 40) -> ipywidgets.VBox:
     page = ipywidgets.BoundedIntText(value=1, min=1, description="page", layout=_width(180))
     caption, faces = ipywidgets.HTML(), ipywidgets.HTML()
 
-    def draw(_=None) -> None:
+    def draw(change=None) -> None:
+        if change and change.owner in (expression, split):
+            page.value = 1
         label = (expression.value == ANY) | (np.array(CLASSES)[dataset.labels] == expression.value)
         found = np.flatnonzero(label & ((split.value == ANY) | (dataset.usage == split.value)))
         page.max = max(1, -(-len(found) // size))
@@ -57,13 +59,8 @@ def browse_faces(dataset: Dataset, size: int = 40) -> ipywidgets.VBox:
         tiles = [_face(dataset.images[row], label) for row, label in zip(shown, labels, strict=True)]
         faces.value = f'<div style="display:flex;flex-wrap:wrap;gap:4px 8px">{"".join(tiles)}</div>'
 
-    def restart(_) -> None:
-        page.value = 1
-        draw()
-
-    expression.observe(restart, "value")
-    split.observe(restart, "value")
-    page.observe(draw, "value")
+    for control in (expression, split, page):
+        control.observe(draw, "value")
     reveal = _labels_button(draw, expression, split, page)
     draw()
     return ipywidgets.VBox([_row(expression, split, page, reveal), caption, faces])
@@ -133,11 +130,8 @@ def step_through_mistakes(dataset: Dataset, predictions: pd.DataFrame) -> ipywid
         face.value = _face(dataset.images[rows[index]], mistake["label"] if reveal.value else "?", width=192)
         bars.value = _bars(mistake) if reveal.value else ""
 
-    def step(by: int) -> None:
-        position.value += by  # the slider keeps it in range
-
-    previous.on_click(lambda _: step(-1))
-    following.on_click(lambda _: step(1))
+    for button, by in ((previous, -1), (following, 1)):  # the slider keeps its value in range
+        button.on_click(lambda _, by=by: setattr(position, "value", position.value + by))
     position.observe(draw, "value")
     reveal = _labels_button(draw, position)
     draw()

@@ -32,11 +32,8 @@ def check_parameters() -> None:
 
 def repository_root() -> Path:
     """The folder above the current one (or itself) that holds the notebooks; else the current folder."""
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "notebooks").is_dir() and (folder / "fer_nb_utils").is_dir():
-            return folder
-    return here
+    here, parts = Path.cwd(), ("notebooks", "fer_nb_utils")
+    return next((folder for folder in (here, *here.parents) if all((folder / part).is_dir() for part in parts)), here)
 
 
 class Workspace:

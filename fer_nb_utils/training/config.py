@@ -40,18 +40,15 @@ class TrainConfig:
             if type(value) is not kind and not (kind is float and type(value) is int):
                 raise UserError(f"{field.name} is {value!r}; give a value of type {kind.__name__}.")
         for name, choices in CHOICES.items():
-            value = getattr(self, name)
-            if value not in choices:
-                raise UserError(f"{name} is {value!r}; choose one of {', '.join(choices)}.")
-        for name, least in AT_LEAST.items():
-            value = getattr(self, name)
-            if not value >= least:
-                raise UserError(f"{name} is {value!r}; it must be at least {least}.")
-        if not self.learning_rate > 0:
-            raise UserError(f"learning_rate is {self.learning_rate!r}; it must be above zero.")
-        if not 0 <= self.label_smoothing < 1:
-            raise UserError(f"label_smoothing is {self.label_smoothing!r}; it must be at least 0 and below 1.")
-        if not 0 < self.train_share <= 1:
-            raise UserError(f"train_share is {self.train_share!r}; it must be above 0 and at most 1.")
+            if getattr(self, name) not in choices:
+                raise UserError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(choices)}.")
+        limits = {name: (getattr(self, name) >= least, f"at least {least}") for name, least in AT_LEAST.items()} | {
+            "learning_rate": (self.learning_rate > 0, "above zero"),
+            "label_smoothing": (0 <= self.label_smoothing < 1, "at least 0 and below 1"),
+            "train_share": (0 < self.train_share <= 1, "above 0 and at most 1"),
+        }
+        for name, (kept, wanted) in limits.items():
+            if not kept:
+                raise UserError(f"{name} is {getattr(self, name)!r}; it must be {wanted}.")
         if self.cached_views and self.trainable == "all":
             raise UserError("cached_views needs a frozen backbone: give a trainable other than all, or cached_views=0.")

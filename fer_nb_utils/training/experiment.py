@@ -4,6 +4,7 @@ import dataclasses
 import json
 import sys
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 import pandas as pd
@@ -34,11 +35,7 @@ SCRATCH = ("state.pt", "features.npy", "validation_features.npy", SESSIONS)  # o
 
 
 def run(
-    config: TrainConfig,
-    dataset: Dataset,
-    folder: str | Path,
-    device: str = "auto",
-    features_folder: Path | None = None,
+    config: TrainConfig, dataset: Dataset, folder: str | Path, device: str = "auto", features_folder: Path | None = None
 ) -> Run:
     """Train and test one network, or read the result where `folder` already holds it.
 
@@ -71,7 +68,9 @@ def run(
             try:
                 _train_and_test(config, weights, dataset, folder, choose_device(device), features_folder)
             except DivergedError:  # it would do so again from where it stopped
-                _clear(folder)
+                for name in (*SCRATCH, SETTINGS):
+                    (folder / name).unlink(missing_ok=True)
+                folder.rmdir()
                 raise
         return Run.load(folder)
 
@@ -84,8 +83,7 @@ def repeat(config: dict, dataset: Dataset, folder: str | Path, weights: str | No
     """
     fields = {field.name for field in dataclasses.fields(TrainConfig)}
     again = TrainConfig(**{key: value for key, value in config.items() if key in fields})
-    if weights is not None:
-        again = dataclasses.replace(again, weights=weights)
+    again = dataclasses.replace(again, weights=weights or again.weights)
     if dataset.fingerprint != config["data"]["fingerprint"]:
         raise UserError(
             f"{dataset.source} is not the data of that run: its fingerprint is {dataset.fingerprint}, "
@@ -102,19 +100,14 @@ def repeat(config: dict, dataset: Dataset, folder: str | Path, weights: str | No
 
 
 def _train_and_test(
-    config: TrainConfig,
-    weights: Weights,
-    dataset: Dataset,
-    folder: Path,
-    device: torch.device,
-    features_folder: Path | None,
+    config: TrainConfig, weights: Weights, dataset: Dataset, folder: Path, device: torch.device, features: Path | None
 ) -> None:
     sessions = _begin_session(config, folder, device)
     precision = sessions[0]["precision"]
     train, validation = select_images(dataset, config)
     model = assemble(config.model, weights, config.trainable, config.seed)
     counted = forget_peak_memory(device)
-    pool = FeaturePool(dataset.select("Training"), features_folder)
+    pool = FeaturePool(dataset.select("Training"), features)
     history, preparation_seconds = fit(model, config, train, validation, folder, device, precision, pool)
 
     model.to(device).eval()
@@ -203,17 +196,8 @@ def _make_room(folder: Path, settings: dict) -> None:
             return
         if not found and not is_finished(folder):
             raise UserError(f"{folder} holds something else than a training run; choose another folder.")
-        number = 1
-        while (aside := folder.with_name(f"{folder.name}.previous-{number}")).exists():
-            number += 1
-        folder.rename(aside)
+        asides = (folder.with_name(f"{folder.name}.previous-{number}") for number in count(1))
+        aside = folder.rename(next(path for path in asides if not path.exists()))
         changed = [key for key in settings if found.get(key) != settings[key]]
         print(f"{folder} held a run with another {', '.join(changed)}; it is now {aside.name}.")
     write_json(folder / SETTINGS, settings)
-
-
-def _clear(folder: Path) -> None:
-    """Remove an unfinished run."""
-    for name in (*SCRATCH, SETTINGS):
-        (folder / name).unlink(missing_ok=True)
-    folder.rmdir()

@@ -632,11 +632,10 @@ def test_cached_copy_is_used_until_the_source_changes(faces, monkeypatch):
     assert after.fingerprint != before.fingerprint
 
 
-@pytest.mark.parametrize("pattern", ["*.npz", "*.json"])
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty", "gone"])
-def test_damaged_cache_is_made_again(faces, pattern, damage, caplog):
+def test_damaged_cache_is_made_again(faces, damage, caplog):
     before = load(faces)
-    (file,) = cache_folder().glob(pattern)
+    (file,) = cache_folder().iterdir()
     content = bytearray(file.read_bytes())
     if damage == "gone":
         file.unlink()
@@ -678,7 +677,7 @@ def test_loading_twice_at_once_does_no_harm(faces, monkeypatch):
     with ThreadPool(2) as pool:
         one, other = pool.map(load, [faces, faces])
     assert_same(one, other)
-    assert sorted(file.suffix for file in cache_folder().iterdir()) == [".json", ".npz"]
+    assert [file.suffix for file in cache_folder().iterdir()] == [".npz"]
     assert_same(load(faces), one)
 
 

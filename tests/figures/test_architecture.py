@@ -45,7 +45,7 @@ def test_frozen_and_trained_are_told_apart(trainable, boxes):
     """ResNet18: fc, conv1, bn1 and the stages are a box each; layer1 has 2 convolutions drawn, others 5."""
     model = build_model("resnet18", "none", trainable)
     figure = draw_architecture(model, "resnet18", 64)
-    assert fills(figure).count(LOOKS["trained"][0]) == boxes
+    assert fills(figure).count(LOOKS["trained"]["facecolor"]) == boxes
     legend = {text.get_text() for text in figure.axes[0].get_legend().get_texts()}
     assert legend == {"trained", "no parameters"} | ({"frozen"} if trainable != "all" else set())
 
