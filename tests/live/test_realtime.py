@@ -225,6 +225,17 @@ def test_ctrl_c_keeps_the_table_and_the_video(play, photo, tmp_path):
     assert table.attrs["video"] == str(tmp_path / "video.mp4")
 
 
+def test_ctrl_c_within_the_first_frame_leaves_a_former_video(play, photo, tmp_path):
+    def interrupt(*_):  # the frame is in the new video and not yet in the table
+        raise KeyboardInterrupt
+
+    video = tmp_path / "video.mp4"
+    video.write_bytes(b"former")
+    table = play(photo, video=video, snapshots=SimpleNamespace(add=interrupt))
+    assert table.attrs["frames"] == len(table) == 0 and table.attrs["video"] is None
+    assert list(tmp_path.iterdir()) == [video] and video.read_bytes() == b"former"
+
+
 def test_a_failure_half_way_leaves_no_file(play, photo, tmp_path):
     with pytest.raises(ZeroDivisionError):
         play(photo, photo, ZeroDivisionError, video=tmp_path / "video.mp4")
