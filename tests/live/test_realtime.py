@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from itertools import count, islice
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
