@@ -52,6 +52,8 @@ def test_common_protocol_says_once_what_runs_share(finished_run):
     assert common_protocol({"a": finished_run, "b": longer}) == (
         "synthetic sample, initial weights random, trained: fc, 32 px, seed 0; a: 1 epoch, cached views: 1; b: 9 epochs"
     )
+    part = dataclasses.replace(longer, config=longer.config | {"train_share": 0.025, "leak_free_train": True})
+    assert "trained: fc, 2.5 % of train, leak-free train, 32 px" in part.protocol
     assert common_protocol({}) == ""
 
 
