@@ -17,7 +17,6 @@ from fer_nb_utils.networks.load import EMBEDDED
 from fer_nb_utils.networks.prediction import predict
 from fer_nb_utils.networks.resnets import build_model
 from fer_nb_utils.networks.transforms import Preprocess
-from fer_nb_utils.results.comparison import common_protocol
 from fer_nb_utils.results.run_folder import Run
 from fer_nb_utils.training import experiment, features
 
@@ -40,21 +39,6 @@ def test_folder_holds_all_that_a_reader_needs(finished_run):
     assert config["versions"]["torch"] == torch.__version__ and config["device"] == "cpu"
     assert config["trained_parameters"] == 512 * 7 + 7 and config["parameters"] > 11e6
     assert "synthetic sample" in finished_run.protocol and "random" in finished_run.protocol
-
-
-def test_common_protocol_says_once_what_runs_share(finished_run):
-    longer = dataclasses.replace(finished_run, config=finished_run.config | {"epochs_run": 9, "cached_views": 0})
-    assert (
-        common_protocol({"a": finished_run})
-        == common_protocol({"a": finished_run, "b": finished_run})
-        == finished_run.protocol
-    )
-    assert common_protocol({"a": finished_run, "b": longer}) == (
-        "synthetic sample, initial weights random, trained: fc, 32 px, seed 0; a: 1 epoch, cached views: 1; b: 9 epochs"
-    )
-    part = dataclasses.replace(longer, config=longer.config | {"train_share": 0.025, "leak_free_train": True})
-    assert "trained: fc, 2.5 % of train, leak-free train, 32 px" in part.protocol
-    assert common_protocol({}) == ""
 
 
 def test_predictions_are_those_of_the_saved_model_on_the_test_images(finished_run, sample):
