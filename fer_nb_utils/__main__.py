@@ -170,12 +170,13 @@ def repeat(config: Path, folder: Path, data: str | None, weights: str | None, de
 
 def _read_config(path: Path) -> dict:
     """A run's config, with all that a repetition needs."""
+    from .results.run_folder import completed
     from .series.parameters import checked
     from .training.config import TrainConfig
 
     needed = {field.name: field.default for field in fields(TrainConfig)}
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = completed(json.loads(path.read_text(encoding="utf-8")))
         missing = [name for name in (*needed, "weights_sha256") if name not in config]
         config["data"]["fingerprint"]
     except (ValueError, LookupError, TypeError) as error:

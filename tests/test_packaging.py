@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 README = (ROOT / "README.md").read_text()
 RUN = "python -m pip install -r requirements.txt && python -m fer_nb_utils run"
-TEST = "python -m pip install -r requirements.txt && python -m pytest"
+TEST = "python -m pip install -r requirements.txt && python -m pytest -n 2"
 
 
 def ranges():

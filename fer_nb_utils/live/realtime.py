@@ -62,10 +62,14 @@ def realtime_prediction(
     with open_source(source) as opened:
         session = _Session(pipeline, opened, snapshots)
         try:
-            with ExitStack() as stack:
+            with suppress(KeyboardInterrupt), ExitStack() as stack:
                 record = stack.enter_context(video_writer(video, opened.rate)) if video else None
                 screen = stack.enter_context(Window(opened.name)) if window else None
-                session.run(record, screen, seconds)
+                try:
+                    session.run(record, screen, seconds)
+                except KeyboardInterrupt:  # ends it
+                    if not session.frames:  # the video may be begun, but a former one stays
+                        raise
         except VideoError as error:  # the table is no less whole
             session.problems.append(str(error))
             video = None
@@ -81,7 +85,7 @@ class _Session:
 
     def run(self, record: Callable | None, screen: Window | None, seconds: float | None) -> None:
         start = before = time.perf_counter()
-        with progress_bar(desc=self.source.name, unit=" frames") as progress, suppress(KeyboardInterrupt):  # to end it
+        with progress_bar(desc=self.source.name, unit=" frames") as progress:
             for frame in self.source:
                 if (seconds is not None and frame.seconds >= seconds) or (screen and not screen.is_open):
                     break

@@ -132,6 +132,7 @@ def departures(groups: Groups) -> dict[str, list[str]]:
         label, kind, epochs = config["weights_label"], config.get("weights_kind"), config["epochs_run"]
         foreign = kind != "imagenet" and (kind == "random" or "imagenet" not in label.lower())
         views, smoothing = config["cached_views"], config["label_smoothing"]
+        share = config.get("train_share", 1.0)
         open_in_paper = (
             f"not stated in the paper, chosen here: {config['image_size']} px, AdamW, learning rate up to "
             f"{config['learning_rate']:g}, batches of {config['batch_size']}, a tenth of train for validation"
@@ -139,9 +140,11 @@ def departures(groups: Groups) -> dict[str, list[str]]:
         for need, applies, text in (
             ("data", config["data"]["name"] != "FER-2013", f"the data are the {config['data']['name']}, not FER-2013"),
             ("start", foreign, f"training began with weights that are not ImageNet's ({label})"),
+            ("data", share < 1, f"trained on {100 * share:g} % of train"),
             ("layers", config["trainable"] != layers, f"trained was {config['trainable']}, not {layers}"),
             ("epochs" if epochs < 20 else "named", epochs != 20, f"training lasted {_epochs(epochs)}, not 20"),
             ("named", kind != "imagenet" and not foreign, f"initial weights from a file: {label}"),
+            ("named", config.get("leak_free_train", False), "train without twins of test images or of other labels"),
             ("named", 0 < views < epochs, f"{views} augmented copies of each image, not new ones in every epoch"),
             ("named", not config["augment"], "no augmentation"),
             ("named", smoothing > 0, f"label smoothing {smoothing:g}"),

@@ -35,7 +35,7 @@ class Run:
         try:
             return cls(
                 folder,
-                _completed(json.loads((folder / "config.json").read_text(encoding="utf-8"))),
+                completed(json.loads((folder / "config.json").read_text(encoding="utf-8"))),
                 pd.read_csv(folder / "history.csv"),
                 read_predictions(published if published.exists() else folder / "predictions.csv"),
                 json.loads((folder / "metrics.json").read_text(encoding="utf-8")),
@@ -61,6 +61,8 @@ class Run:
             config["data"]["name"],
             f"initial weights {config['weights_label']}",
             f"trained: {config['trainable']}",
+            *([f"{100 * config['train_share']:g} % of train"] if config["train_share"] < 1 else []),
+            *(["leak-free train"] if config["leak_free_train"] else []),
         ]
         parts += [f"{config['image_size']} px", f"{epochs} epoch{'s' * (epochs != 1)}"]
         parts += [f"cached views: {config['cached_views']}"] if config["cached_views"] else []
@@ -72,13 +74,15 @@ class Run:
         return load_checkpoint(model, self.folder / "model.safetensors")
 
 
-def _completed(config: dict) -> dict:
+def completed(config: dict) -> dict:
     """The config with what older runs did not record; it was as named here."""
     config = dict(config)
     kinds = {"none": "random", "imagenet": "imagenet"}
     config.setdefault("weights_kind", kinds.get(config.get("weights"), "file"))
     config.setdefault("recipe", None)
     config.setdefault("source_revision", None)
+    config.setdefault("train_share", 1.0)
+    config.setdefault("leak_free_train", False)
     config.setdefault("latency_device", "CPU, one thread")
     config.setdefault("sessions", [{key: config.get(key) for key in ("device", "device_name", "threads", "precision")}])
     return config

@@ -144,6 +144,8 @@ def results_table(runs: dict[str, Run]) -> str:
         config = run.config
         start = {"fc": "fc alone", "all": "all layers"}.get(config["trainable"], f"from {config['trainable']}")
         what = f"{config['weights_label']}; {start}, {config['image_size']} px, {config['epochs_run']} epochs"
+        what += f", {100 * config['train_share']:g} % of train" if config["train_share"] < 1 else ""
+        what += ", leak-free train" if config["leak_free_train"] else ""
         what += f", {config['cached_views']} cached views" if config["cached_views"] else ""
         rows.append(f"| {config['model']} | {' | '.join(cells)} | {what} |")
     return "\n".join(rows) + "\n"

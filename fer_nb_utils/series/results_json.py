@@ -24,7 +24,7 @@ DATA = ("name", "fingerprint", "source", "synthetic", "counts")
 SETTINGS = (
     "model", "weights_label", "weights_kind", "trainable", "image_size", "epochs", "epochs_run", "best_epoch",
     "batch_size", "learning_rate", "weight_decay", "label_smoothing", "augment", "recipe", "cached_views",
-    "validation", "seed", "precision",
+    "train_share", "leak_free_train", "validation", "seed", "precision",
 )  # fmt: skip
 COSTS = (
     "parameters", "trained_parameters", "multiply_adds", "seconds", "preparation_seconds", "latency_ms",

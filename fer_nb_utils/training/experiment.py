@@ -91,7 +91,7 @@ def repeat(config: dict, dataset: Dataset, folder: str | Path, weights: str | No
         )
     if read_weights(again.model, again.weights).sha256 != config["weights_sha256"]:
         raise UserError(f"{again.weights} is not the file of initial weights of that run; give {config['weights']}.")
-    other = [key for key, value in recipe(again).items() if config.get("recipe", {}).get(key, value) != value]
+    other = [key for key, value in recipe(again).items() if (config.get("recipe") or {}).get(key, value) != value]
     if other:
         raise UserError(f"That run was made with another {', '.join(other)} than the code here has; see its config.")
     if config.get("source_revision") != source_revision():

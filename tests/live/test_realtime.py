@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from itertools import count, islice
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -223,6 +224,17 @@ def test_ctrl_c_keeps_the_table_and_the_video(play, photo, tmp_path):
     table = play(photo, EMPTY, photo, KeyboardInterrupt, photo, video=tmp_path / "video.mp4")
     assert table.attrs["frames"] == 3 and len(read_video(tmp_path / "video.mp4")[0]) == 3
     assert table.attrs["video"] == str(tmp_path / "video.mp4")
+
+
+def test_ctrl_c_within_the_first_frame_leaves_a_former_video(play, photo, tmp_path):
+    def interrupt(*_):  # the frame is in the new video and not yet in the table
+        raise KeyboardInterrupt
+
+    video = tmp_path / "video.mp4"
+    video.write_bytes(b"former")
+    table = play(photo, video=video, snapshots=SimpleNamespace(add=interrupt))
+    assert table.attrs["frames"] == len(table) == 0 and table.attrs["video"] is None
+    assert list(tmp_path.iterdir()) == [video] and video.read_bytes() == b"former"
 
 
 def test_a_failure_half_way_leaves_no_file(play, photo, tmp_path):

@@ -1,10 +1,14 @@
 import numpy as np
 import pandas as pd
 import pytest
-from made_up_predictions import random_table
+from made_up_predictions import HALF, random_table, table
 from scipy import stats
 
+<<<<<<< HEAD
 from fer_nb_utils.classes import CLASSES
+=======
+from fer_nb_utils.errors import UserError
+>>>>>>> room-tests
 from fer_nb_utils.results import comparison, measures
 from fer_nb_utils.results.comparison import seed_test, seeds_needed
 from fer_nb_utils.results.run_folder import Run
@@ -71,6 +75,12 @@ def test_the_number_of_seeds_that_would_settle_it_does():
     needed = seeds_needed(test, 0.05)
     assert needed > 3 and seeds_needed(test, 0.05 / 3) > needed
     assert seeds_needed(test | {"image_variance": 0.006**2}, 0.05) == np.inf
+    thousand, more = (
+        stats.t.isf(0.025, 2 * (seeds - 1)) * np.sqrt(test["seed_variance"] / seeds) for seeds in (1000, 1001)
+    )
+    alone = test | {"image_variance": 0.0}
+    assert seeds_needed(alone | {"estimate": thousand * 1.00001}, 0.05) == 1000
+    assert seeds_needed(alone | {"estimate": more * 1.00001}, 0.05) == np.inf
     assert seeds_needed(test | {"estimate": 10.0}, 0.05) == 4  # one more than there are
     assert seeds_needed(test | {"estimate": 0.0008, "image_variance": 0.0}, 0.05) == np.inf  # about 1,200
 
@@ -96,7 +106,8 @@ def some_run(**settings):
     config = {
         "model": "resnet18", "weights_label": "random", "trainable": "all", "image_size": 48, "epochs_run": 4,
         "device_name": "one", "threads": 2, "parameters": 11, "trained_parameters": 5, "multiply_adds": 7,
-        "latency_ms": 1.5, "seconds": 60.0, "preparation_seconds": 5.0,
+        "latency_ms": 1.5, "seconds": 60.0, "preparation_seconds": 5.0, "data": {"name": "synthetic sample"},
+        "seed": 0, "cached_views": 0, "train_share": 1.0, "leak_free_train": False,
     } | settings  # fmt: skip
     metrics = {"full": {"accuracy": 0.6, "intervals": {"accuracy": [0.58, 0.62]}}}
     return Run("", config, pd.DataFrame(), pd.DataFrame(), metrics)
@@ -116,6 +127,46 @@ def test_times_are_comparable_on_the_same_device_threads_and_epochs():
     sessions = [{"device_name": "one", "threads": 2}, {"device_name": "two", "threads": 2}]
     assert comparison.unlike_times([some_run(sessions=sessions[:1]), some_run()]) == []
     assert comparison.unlike_times([some_run(sessions=sessions)]) == ["device_name"]
+
+
+def test_mcnemar_exact_by_hand_and_symmetric():
+    labels = ["happy"] * 20
+    a = table(labels, ["happy"] * 18 + ["sad"] * 2)
+    b = table(labels, ["happy"] * 8 + ["sad"] * 10 + ["happy"] * 2)
+    outcome = comparison.mcnemar(a, b)
+    assert (outcome["b"], outcome["c"]) == (10, 2)
+    assert outcome["p_value"] == pytest.approx(2 * stats.binom.cdf(2, 12, 0.5))
+    shuffled = comparison.mcnemar(b.sample(frac=1, random_state=0), a)
+    assert (shuffled["b"], shuffled["c"], shuffled["p_value"]) == (2, 10, outcome["p_value"])
+
+
+def test_mcnemar_chi_squared_by_hand():
+    labels = ["happy"] * 100
+    a = table(labels, ["happy"] * 40 + ["sad"] * 60)
+    b = table(labels, ["sad"] * 40 + ["happy"] * 20 + ["sad"] * 40)
+    assert comparison.mcnemar(a, b)["statistic"] == pytest.approx((abs(40 - 20) - 1) ** 2 / 60)
+
+
+def test_mcnemar_of_equal_runs_and_of_different_images():
+    outcome = comparison.mcnemar(HALF, HALF)
+    assert (outcome["b"], outcome["c"], outcome["p_value"]) == (0, 0, 1)
+    with pytest.raises(UserError) as error:
+        comparison.mcnemar(HALF, HALF[:5])
+    sentence = "The two runs were tested on different images: compare runs made from the same data."
+    assert str(error.value) == sentence
+
+
+def test_compare_models_with_holm():
+    runs = {name: random_table(seed=seed, skill=skill) for name, seed, skill in
+            [("a", 1, 1.0), ("b", 2, 1.2), ("c", 3, 2.5)]}  # fmt: skip
+    result = comparison.compare_models(runs)
+    assert result.index.tolist() == ["a - b", "a - c", "b - c"] and result.index.name == "pair"
+    assert result.columns.tolist() == ["difference", "statistic", "p_value", "b", "c", "p_holm"]
+    accuracy = measures.table1(runs)["accuracy"]
+    assert result.loc["a - c", "difference"] == pytest.approx(accuracy["a"] - accuracy["c"])
+    p = sorted(result["p_value"])
+    holm = np.maximum.accumulate([min(1, p[0] * 3), min(1, p[1] * 2), p[2]])
+    assert sorted(result["p_holm"]) == pytest.approx(holm)
 
 
 def test_mcnemar_is_exact_below_25_discordant_images_and_chi_squared_from_there():
@@ -156,6 +207,7 @@ def test_comparison_with_the_paper():
     assert others["difference"].isna().all() and others["ours"].equals(result["ours"])
 
 
+<<<<<<< HEAD
 def group(name, shares, images=700):
     """Runs, one a seed, that get these shares of the images right."""
     runs = []
@@ -186,3 +238,18 @@ def test_times_beside_other_work_are_not_compared():
     runs = [some_run(), some_run()]
     assert comparison.unlike_times(runs) == []
     assert comparison.unlike_times([runs[0], some_run(other_work=True)]) == ["other_work"]
+=======
+def test_common_protocol_says_once_what_runs_share():
+    run, longer = some_run(epochs_run=1, cached_views=1), some_run(epochs_run=9)
+    assert run.protocol == (
+        "synthetic sample, initial weights random, trained: all, 48 px, 1 epoch, seed 0, cached views: 1"
+    )
+    assert comparison.common_protocol({"a": run}) == comparison.common_protocol({"a": run, "b": run}) == run.protocol
+    assert comparison.common_protocol({"a": run, "b": longer}) == (
+        "synthetic sample, initial weights random, trained: all, 48 px, seed 0; a: 1 epoch, cached views: 1; "
+        "b: 9 epochs"
+    )
+    part = some_run(train_share=0.025, leak_free_train=True)
+    assert "trained: all, 2.5 % of train, leak-free train, 48 px" in part.protocol
+    assert comparison.common_protocol({}) == ""
+>>>>>>> room-tests

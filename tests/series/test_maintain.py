@@ -57,10 +57,13 @@ def test_the_checkpoint_predicts_what_the_run_predicted(finished_run, sample, tm
 
 def test_a_run_can_be_repeated_from_its_config(finished_run, sample, tmp_path):
     config = tmp_path / "config.json"
-    config.write_text(json.dumps(finished_run.config))
+    former = {"train_share", "leak_free_train", "recipe", "source_revision"}  # which older configs lack
+    config.write_text(json.dumps({key: value for key, value in finished_run.config.items() if key not in former}))
     result = CliRunner().invoke(main, ["repeat", str(config), str(tmp_path / "again"), "--device", "cpu"])
     assert result.exit_code == 0, result.output
     again = Run.load(tmp_path / "again")
+    assert again.config["train_share"] == 1.0 and again.config["leak_free_train"] is False
+    assert "The training code has changed since that run" in result.stderr
     np.testing.assert_allclose(again.predictions[list(CLASSES)], finished_run.predictions[list(CLASSES)], atol=1e-6)
     assert f"{finished_run.metrics['full']['accuracy']:.4f}" in result.output
 
@@ -109,7 +112,11 @@ def test_a_card_says_what_the_run_did(finished_run):
     )
     card = model_card(other, "tiny")
     assert shown not in card and "images of PublicTest" in card and "PublicTest chose the epoch" in card
-    assert "not augmented" in card
+    assert "not augmented" in card and "Trained on" not in card
+    less = {"train_share": 0.25, "leak_free_train": True}
+    card = model_card(dataclasses.replace(finished_run, config=finished_run.config | less), "tiny")
+    trained_on = f"* Trained on {data['train_images']:,} images: 25 % of train, without twins of test images"
+    assert trained_on in card and "identical twin in train" not in card
 
 
 @pytest.fixture

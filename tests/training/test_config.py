@@ -23,6 +23,9 @@ from fer_nb_utils.training.config import TrainConfig
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"label_smoothing": -0.1}, "label_smoothing is -0.1"),
         ({"label_smoothing": 1.0}, "label_smoothing is 1.0; it must be at least 0 and below 1"),
+        ({"train_share": 0.0}, "train_share is 0.0; it must be above 0 and at most 1"),
+        ({"train_share": 1.01}, "train_share is 1.01"),
+        ({"train_share": float("nan")}, "train_share is nan"),
         ({"trainable": "all", "cached_views": 2}, "cached_views needs a frozen backbone"),
     ],
 )
@@ -35,3 +38,4 @@ def test_a_bad_setting_cannot_exist(setting, message):
 
 def test_the_smallest_settings_are_allowed():
     TrainConfig(image_size=32, epochs=1, batch_size=2, seed=0, weight_decay=0, label_smoothing=0, cached_views=0)
+    TrainConfig(train_share=1e-6)

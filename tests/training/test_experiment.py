@@ -17,7 +17,6 @@ from fer_nb_utils.networks.load import EMBEDDED
 from fer_nb_utils.networks.prediction import predict
 from fer_nb_utils.networks.resnets import build_model
 from fer_nb_utils.networks.transforms import Preprocess
-from fer_nb_utils.results.comparison import common_protocol
 from fer_nb_utils.results.run_folder import Run
 from fer_nb_utils.training import experiment, features
 
@@ -42,6 +41,7 @@ def test_folder_holds_all_that_a_reader_needs(finished_run):
     assert "synthetic sample" in finished_run.protocol and "random" in finished_run.protocol
 
 
+<<<<<<< HEAD
 def test_common_protocol_says_once_what_runs_share(finished_run):
     longer = dataclasses.replace(finished_run, config=finished_run.config | {"epochs_run": 9, "cached_views": 0})
     assert (
@@ -55,6 +55,8 @@ def test_common_protocol_says_once_what_runs_share(finished_run):
     assert common_protocol({}) == ""
 
 
+=======
+>>>>>>> room-tests
 def test_predictions_are_those_of_the_saved_model_on_the_test_images(finished_run, sample):
     predictions = pd.read_csv(finished_run.folder / "predictions.csv")
     assert list(predictions) == ["file", "usage", "label", *CLASSES]

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from fer_nb_utils.errors import DivergedError, UserError
+from fer_nb_utils.networks.load import EMBEDDED
 from fer_nb_utils.networks.transforms import Augment
 from fer_nb_utils.training import experiment, features, loop, provenance
 from fer_nb_utils.training.config import TrainConfig
@@ -167,6 +168,21 @@ def test_two_processes_do_not_share_a_folder(few, tmp_path):
         assert not (tmp_path / "run").exists()
     finally:
         other.communicate()
+
+
+def test_features_shared_by_runs_change_no_number_and_are_computed_once(few, tmp_path, monkeypatch):
+    first = dataclasses.replace(TINY, weights=str(EMBEDDED))  # the same backbone whatever the seed
+    second = dataclasses.replace(first, seed=1, learning_rate=1e-3)
+    alone = experiment.run(second, few, tmp_path / "alone", "cpu")
+    computed, whole = [], features.compute_features
+    monkeypatch.setattr(features, "compute_features", lambda *args, **kw: computed.append(args) or whole(*args, **kw))
+    for config in (first, second):
+        done = experiment.run(config, few, tmp_path / str(config.seed), "cpu", features_folder=tmp_path / "features")
+    assert len(computed) == len(list((tmp_path / "features").glob("*.npy"))) == 1
+    assert len(computed[0][0].images) == len(few.select("Training"))  # validation's too: other seeds train on them
+    for file in ("model.safetensors", "predictions.csv", "metrics.json"):
+        assert (done.folder / file).read_bytes() == (alone.folder / file).read_bytes()
+    assert done.history.drop(columns="seconds").equals(alone.history.drop(columns="seconds"))
 
 
 def test_after_the_last_epoch_no_feature_is_computed_again(few, tmp_path, monkeypatch):
