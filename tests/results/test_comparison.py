@@ -4,11 +4,8 @@ import pytest
 from made_up_predictions import HALF, random_table, table
 from scipy import stats
 
-<<<<<<< HEAD
 from fer_nb_utils.classes import CLASSES
-=======
 from fer_nb_utils.errors import UserError
->>>>>>> room-tests
 from fer_nb_utils.results import comparison, measures
 from fer_nb_utils.results.comparison import seed_test, seeds_needed
 from fer_nb_utils.results.run_folder import Run
@@ -207,7 +204,6 @@ def test_comparison_with_the_paper():
     assert others["difference"].isna().all() and others["ours"].equals(result["ours"])
 
 
-<<<<<<< HEAD
 def group(name, shares, images=700):
     """Runs, one a seed, that get these shares of the images right."""
     runs = []
@@ -238,18 +234,20 @@ def test_times_beside_other_work_are_not_compared():
     runs = [some_run(), some_run()]
     assert comparison.unlike_times(runs) == []
     assert comparison.unlike_times([runs[0], some_run(other_work=True)]) == ["other_work"]
-=======
+
+
 def test_common_protocol_says_once_what_runs_share():
     run, longer = some_run(epochs_run=1, cached_views=1), some_run(epochs_run=9)
     assert run.protocol == (
-        "synthetic sample, initial weights random, trained: all, 48 px, 1 epoch, seed 0, cached views: 1"
+        "synthetic sample, initial weights random, trained: all, 48 px, 1 epoch, cached views: 1, seed 0"
     )
-    assert comparison.common_protocol({"a": run}) == comparison.common_protocol({"a": run, "b": run}) == run.protocol
-    assert comparison.common_protocol({"a": run, "b": longer}) == (
+    assert (
+        comparison.common_protocol({"a": [run]}) == comparison.common_protocol({"a": [run], "b": [run]}) == run.protocol
+    )
+    assert comparison.common_protocol({"a": [run], "b": [longer]}) == (
         "synthetic sample, initial weights random, trained: all, 48 px, seed 0; a: 1 epoch, cached views: 1; "
         "b: 9 epochs"
     )
     part = some_run(train_share=0.025, leak_free_train=True)
     assert "trained: all, 2.5 % of train, leak-free train, 48 px" in part.protocol
     assert comparison.common_protocol({}) == ""
->>>>>>> room-tests

@@ -41,22 +41,6 @@ def test_folder_holds_all_that_a_reader_needs(finished_run):
     assert "synthetic sample" in finished_run.protocol and "random" in finished_run.protocol
 
 
-<<<<<<< HEAD
-def test_common_protocol_says_once_what_runs_share(finished_run):
-    longer = dataclasses.replace(finished_run, config=finished_run.config | {"epochs_run": 9, "cached_views": 0})
-    assert (
-        common_protocol({"a": [finished_run]})
-        == common_protocol({"a": [finished_run], "b": [finished_run]})
-        == finished_run.protocol
-    )
-    assert common_protocol({"a": [finished_run], "b": [longer]}) == (
-        "synthetic sample, initial weights random, trained: fc, 32 px, seed 0; a: 1 epoch, cached views: 1; b: 9 epochs"
-    )
-    assert common_protocol({}) == ""
-
-
-=======
->>>>>>> room-tests
 def test_predictions_are_those_of_the_saved_model_on_the_test_images(finished_run, sample):
     predictions = pd.read_csv(finished_run.folder / "predictions.csv")
     assert list(predictions) == ["file", "usage", "label", *CLASSES]
