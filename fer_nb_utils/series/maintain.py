@@ -19,18 +19,21 @@ from ..errors import UserError
 from ..files import atomic_path, write_json, write_text
 from ..networks.cost import latency_ms
 from ..networks.load import CHECKPOINTS
+from ..networks.resnets import MODELS
 from ..paths import NOTEBOOKS, ROOT
+from ..results.claims import check_claims
 from ..results.measures import per_class
 from ..results.paper import PAPER_TABLE1
 from ..results.reference_runs import FOLDER, reference_runs
 from ..results.run_folder import DIGITS, Run
+from ..results.seeds import seed_groups, trainings
 from .execute import INJECTED, executed_copy
 from .plan import Job
 from .tables import markdown
 
 MARKS = ("<!-- results: written by `publish` -->\n", "<!-- end of results -->")
 WIDGET = "application/vnd.jupyter.widget-view+json"
-CARD = Path(__file__).parent / "templates" / "model_card.md.jinja"
+TEMPLATES = Path(__file__).parent / "templates"
 
 
 def update_notebooks(run_dir: Path, jobs: list[Job]) -> None:
@@ -77,10 +80,11 @@ def publish_runs(
     readme: Path = ROOT / "README.md",
     reference: Path = FOLDER,
     checkpoints: Path = CHECKPOINTS,
+    summary: Path = ROOT / "figures" / "reproducibility.md",
 ) -> list[Path]:
-    """Make finished runs reference results, with the table in the README, and embed the network of the last one under
-    the name `checkpoint`, if given; returns what was written. `other_work`: the machine had some beside them, so that
-    their times are never compared.
+    """Make finished runs reference results, with the README's table and the reproducibility summary, and embed the
+    network of the last one under the name `checkpoint`, if given; returns what was written. `other_work`: the machine
+    had some beside them, so that their times are never compared.
 
     Raises UserError, before anything is written, for folders that hold no run with its network or have no name of
     their own, for a README without the marks of the table, and for a checkpoint's name that is no plain one.
@@ -98,7 +102,13 @@ def publish_runs(
 
     written = [publish_run(run, reference, other_work) for run in runs.values()]
     write_text(readme, text)
-    return [*written, readme, *([publish_checkpoint(last, checkpoint, card, checkpoints)] if checkpoint else [])]
+    write_text(summary, reproducibility(reference_runs(reference)))
+    return [
+        *written,
+        readme,
+        summary,
+        *([publish_checkpoint(last, checkpoint, card, checkpoints)] if checkpoint else []),
+    ]
 
 
 def publish_run(run: Run, folder: Path = FOLDER, other_work: bool = False) -> Path:
@@ -130,25 +140,39 @@ def _with_results(readme: Path, table: str) -> str:
 
 
 def results_table(runs: dict[str, Run]) -> str:
-    """Accuracy on FER-2013 with 95 % intervals, the paper's and that of all `runs` on the whole data set; Markdown."""
-    rows = ["| network | full test set | PrivateTest | leak-free | initial weights; trained, size, epochs |"]
-    rows.append("|---|---|---|---|---|")
+    """Accuracy on FER-2013, the paper's and that of all `runs` on the whole data set, those that differ in the seed
+    alone in one row, with 95 % intervals over seeds and test images; Markdown."""
+    rows = ["| network | full test set | PrivateTest | leak-free | validation | seeds | weights; trained, size |"]
+    rows.append("|---|---|---|---|---|---|---|")
     for name, accuracy in PAPER_TABLE1["accuracy"].items():
-        rows.append(f"| {name}, paper | {accuracy:.3f} | | | ImageNet; from layer4, unknown size, 20 epochs |")
-    whole = [run for run in runs.values() if run.config["data"]["name"] == "FER-2013"]
-    whole.sort(key=lambda run: ("random" in run.config["weights_label"], run.metrics["full"]["accuracy"]))
-    for run in whole:
-        cells = [f"{run.metrics[name]['accuracy']:.3f}" for name in ("full", "PrivateTest", "leak-free")]
-        low, high = run.metrics["full"]["intervals"]["accuracy"]
-        cells[0] += f" ({low:.3f} to {high:.3f})"
-        config = run.config
-        start = {"fc": "fc alone", "all": "all layers"}.get(config["trainable"], f"from {config['trainable']}")
-        what = f"{config['weights_label']}; {start}, {config['image_size']} px, {config['epochs_run']} epochs"
-        what += f", {100 * config['train_share']:g} % of train" if config["train_share"] < 1 else ""
-        what += ", leak-free train" if config["leak_free_train"] else ""
-        what += f", {config['cached_views']} cached views" if config["cached_views"] else ""
-        rows.append(f"| {config['model']} | {' | '.join(cells)} | {what} |")
+        rows.append(f"| {name}, paper | {accuracy:.3f} | | | | 1 | ImageNet; from layer4, unknown size, 20 epochs |")
+    whole = {name: run for name, run in runs.items() if run.config["data"]["name"] == "FER-2013"}
+    table = trainings(seed_groups(whole))
+    table["random"] = table["initial weights"].str.contains("random")
+    for _, row in table.sort_values(["random", "full"]).iterrows():
+        cells = [f"{row['full']:.3f} ({row['low']:.3f} to {row['high']:.3f})"]
+        cells += [f"{row[name]:.3f}" for name in ("PrivateTest", "leak-free", "validation")]
+        what = f"{row['initial weights']}; {row['trained']}"
+        rows.append(f"| {row['network']} | {' | '.join(cells)} | {row['seeds']} | {what} |")
     return "\n".join(rows) + "\n"
+
+
+def reproducibility(runs: dict[str, Run]) -> str:
+    """A summary after the headings of the ML Reproducibility Challenge
+    (https://paperswithcode.com/rc2021), with the numbers of the committed runs; Markdown."""
+    groups = seed_groups(runs)
+    claims = check_claims(
+        {name: groups.get(f"{name}_layer4") or groups.get(f"{name}_scratch_48px", []) for name in MODELS},
+        groups.get("resnet18_fc", []),
+        groups.get("resnet18_layer4", []),
+    )
+    table = trainings(groups)
+    facts = {
+        "trainings": markdown(table),
+        "claims": markdown(claims.drop(columns=["where", "in these runs"]).rename_axis("about")),
+    }
+    facts |= {"runs": len(runs), "hours": table["minutes"].sum() / 60, "devices": sorted(set(table["device"]))}
+    return _rendered("reproducibility", **facts)
 
 
 def publish_checkpoint(run: Run, name: str, card: str, folder: Path = CHECKPOINTS) -> Path:
@@ -165,7 +189,12 @@ def publish_checkpoint(run: Run, name: str, card: str, folder: Path = CHECKPOINT
 
 def model_card(run: Run, name: str) -> str:
     """What the network is, how it was made, how good it is, and what it must not be used for; Markdown."""
-    options = {"trim_blocks": True, "keep_trailing_newline": True, "undefined": jinja2.StrictUndefined}
-    template = jinja2.Template(CARD.read_text(encoding="utf-8"), **options)
     table = markdown(per_class(run.predictions))
-    return template.render(name=name, config=run.config, metrics=run.metrics, classes=CLASSES, per_expression=table)
+    return _rendered(
+        "model_card", name=name, config=run.config, metrics=run.metrics, classes=CLASSES, per_expression=table
+    )
+
+
+def _rendered(template: str, **values: object) -> str:
+    options = {"trim_blocks": True, "keep_trailing_newline": True, "undefined": jinja2.StrictUndefined}
+    return jinja2.Template((TEMPLATES / f"{template}.md.jinja").read_text(encoding="utf-8"), **options).render(**values)

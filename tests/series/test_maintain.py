@@ -17,6 +17,7 @@ from fer_nb_utils.networks.prediction import predict
 from fer_nb_utils.networks.resnets import build_model, load_checkpoint
 from fer_nb_utils.networks.transforms import Preprocess
 from fer_nb_utils.paths import ROOT
+from fer_nb_utils.results import comparison
 from fer_nb_utils.results.reference_runs import reference_runs
 from fer_nb_utils.results.run_folder import Run
 from fer_nb_utils.series.maintain import (
@@ -25,6 +26,7 @@ from fer_nb_utils.series.maintain import (
     publish_checkpoint,
     publish_run,
     publish_runs,
+    reproducibility,
     results_table,
 )
 from fer_nb_utils.training import experiment
@@ -124,18 +126,41 @@ def committed(tmp_path):
     """Where published things go, and the arguments that say so."""
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{MARKS[0]}old\n{MARKS[1]}\nafter\n")
-    return {"readme": readme, "reference": tmp_path / "reference", "checkpoints": tmp_path / "checkpoints"}
+    folders = {name: tmp_path / name for name in ("reference", "checkpoints", "summary")}
+    return {"readme": readme} | folders
 
 
 def test_publishing_writes_run_readme_and_checkpoint(finished_run, committed, monkeypatch):
     monkeypatch.chdir(finished_run.folder)
     written = publish_runs([Path(".")], "tiny", **committed)  # by its name, not into the folder of all
     assert written == [
-        committed["reference"] / "resnet18_tiny", committed["readme"], committed["checkpoints"] / "tiny.safetensors"
+        committed["reference"] / "resnet18_tiny", committed["readme"], committed["summary"],
+        committed["checkpoints"] / "tiny.safetensors",
     ]  # fmt: skip
     assert {path.name for path in committed["reference"].iterdir()} == {"resnet18_tiny"}
     assert committed["readme"].read_text() == f"before\n{MARKS[0]}{results_table(reference_runs())}{MARKS[1]}\nafter\n"
     assert {path.name for path in committed["checkpoints"].iterdir()} == {"tiny.md", "tiny.safetensors"}
+
+
+def test_times_beside_other_work_say_so(finished_run, committed):
+    publish_runs([finished_run.folder], other_work=True, **committed)
+    run = Run.load(committed["reference"] / "resnet18_tiny")
+    assert comparison.unlike_times([run]) == ["other_work"] and comparison.unlike_times([finished_run]) == []
+
+
+def test_the_summary_holds_the_numbers_of_the_runs(finished_run):
+    other = dataclasses.replace(finished_run, config=finished_run.config | {"seed": 1})
+    text = reproducibility({"resnet18_layer4_seed0": finished_run, "resnet18_layer4_seed1": other})
+    accuracy = finished_run.metrics["full"]["accuracy"]
+    row = next(line for line in text.splitlines() if line.startswith("| resnet18_layer4 |"))
+    assert f"| 2 | {finished_run.history['validation_accuracy'].max():.3f} | {accuracy:.3f} | 0.000 |" in row
+    assert "2 runs" in text and "Training layer4 with fc" in text
+    headings = ["Scope", "Methodology", "Results", "What was easy", "What was difficult", "What was not done"]
+    assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == headings
+
+
+def test_the_committed_summary_is_that_of_the_committed_runs():
+    assert (ROOT / "figures" / "reproducibility.md").read_text(encoding="utf-8") == reproducibility(reference_runs())
 
 
 def test_publishing_checks_everything_before_it_writes(finished_run, committed, tmp_path):
@@ -162,4 +187,4 @@ def test_publishing_checks_everything_before_it_writes(finished_run, committed, 
 def test_a_run_from_any_stage_stands_in_the_table(finished_run):
     config = finished_run.config | {"trainable": "layer3"}
     config["data"] = config["data"] | {"name": "FER-2013"}
-    assert "from layer3" in results_table({"run": dataclasses.replace(finished_run, config=config)})
+    assert "random; layer3, 32 px" in results_table({"run": dataclasses.replace(finished_run, config=config)})
