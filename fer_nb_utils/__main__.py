@@ -13,11 +13,6 @@ import click
 from . import __version__
 from .errors import UserError
 
-FILE = click.Path(path_type=Path)
-FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
-SECONDS = click.FloatRange(0)
-DEVICES = "auto, cpu, mps, cuda or cuda:1."
-
 
 class Group(click.Group):
     """Prints failures that the user can repair, those of files and disks among them, as one line and exits 2."""
@@ -46,9 +41,9 @@ def main() -> None:
 @click.option("--profile", default="sample", show_default=True, help="sample, laptop or paper, or a .toml file.")
 @click.option("--data", help="FER-2013 (zip, folder or CSV), a folder of faces, or 'sample'.")
 @click.option("--weights", help="imagenet, embedded, none, or a file or folder of state dicts.")
-@click.option("--device", help=DEVICES)
+@click.option("--device", help="auto, cpu, mps, cuda or cuda:1.")
 @click.option("--only", multiple=True, metavar="NN [NN ...]", help="Only the notebooks with these numbers.")
-@click.option("--run-dir", type=FILE, help="Where results go (default: runs/<profile>).")
+@click.option("--run-dir", type=click.Path(path_type=Path), help="Where results go (default: runs/<profile>).")
 @click.option("-p", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="Set a notebook parameter.")
 @click.option("--update", is_flag=True, help="For maintainers: commit the results of the sample run's notebooks.")
 @click.argument("numbers", nargs=-1, metavar="")
@@ -154,10 +149,10 @@ def sweep(
 
 @main.command()
 @click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("folder", type=FILE)
+@click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--data", help="The data of that run (default: FER2013_PATH, else the sample).")
 @click.option("--weights", help="Its file of initial weights, where it had one.")
-@click.option("--device", default="auto", show_default=True, help=DEVICES)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, mps, cuda or cuda:1.")
 def repeat(config: Path, folder: Path, data: str | None, weights: str | None, device: str) -> None:
     """Repeat the training run of CONFIG (a config.json) in FOLDER, and print its accuracies."""
     from .data.dataset import load
@@ -187,7 +182,7 @@ def _read_config(path: Path) -> dict:
 
 
 @main.command()
-@click.argument("folder", type=FOLDER)
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def report(folder: Path) -> None:
     """Write index.html and results.json of a run folder, also where papermill or Jupyter ran the notebooks."""
     from .series.report import write
@@ -198,7 +193,7 @@ def report(folder: Path) -> None:
 
 
 @main.command()
-@click.argument("folders", nargs=-1, required=True, type=FOLDER)
+@click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--checkpoint", metavar="NAME", help="Also embed the weights of the last folder under this name.")
 @click.option("--other-work", is_flag=True, help="The machine had other work: their times will not be compared.")
 def publish(folders: tuple[Path, ...], checkpoint: str | None, other_work: bool) -> None:
@@ -210,7 +205,7 @@ def publish(folders: tuple[Path, ...], checkpoint: str | None, other_work: bool)
 
 
 @main.command()
-@click.argument("folder", type=FOLDER)
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 def embed(folder: Path) -> None:
     """For maintainers: make the embedded backbones from FOLDER's resnetNN.pth and the facts in resnetNN.json."""
     from .networks import backbones
@@ -223,15 +218,21 @@ def embed(folder: Path) -> None:
 
 @main.command()
 @click.option("--source", default="0", show_default=True, help="Camera number, video, image or folder, or 'demo'.")
-@click.option("--table", type=FILE, help="Write a row for every face of every frame (.csv).")
-@click.option("--video", type=FILE, help="Write the annotated frames, without sound (.mp4 or .avi).")
+@click.option("--table", type=click.Path(path_type=Path), help="Write a row for every face of every frame (.csv).")
+@click.option(
+    "--video", type=click.Path(path_type=Path), help="Write the annotated frames, without sound (.mp4 or .avi)."
+)
 @click.option("--checkpoint", help="A .safetensors file or a finished run's folder (default: the embedded ResNet18).")
 @click.option("--cascade", help="One of OpenCV's face cascades (default: haarcascade_frontalface_default.xml).")
-@click.option("--smoothing", default=0.3, show_default=True, type=SECONDS, help="Seconds to average over; 0: none.")
-@click.option("--display-duration", default=0.5, show_default=True, type=SECONDS, help="Least seconds a label stays.")
+@click.option(
+    "--smoothing", default=0.3, show_default=True, type=click.FloatRange(0), help="Seconds to average over; 0: none."
+)
+@click.option(
+    "--display-duration", default=0.5, show_default=True, type=click.FloatRange(0), help="Least seconds a label stays."
+)
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop after so many seconds of the source.")
 @click.option("--window", is_flag=True, help="Show the picture in a window; Escape or Q closes it.")
-@click.option("--device", default="auto", show_default=True, help=DEVICES)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, mps, cuda or cuda:1.")
 def live(table: Path | None, checkpoint: str | None, cascade: str | None, device: str, **options: object) -> None:
     """Label the faces in front of a camera, or in a video or pictures, until it ends or Ctrl-C.
 
@@ -245,9 +246,10 @@ def live(table: Path | None, checkpoint: str | None, cascade: str | None, device
     from .networks.device import choose_device
     from .networks.load import EMBEDDED, load_network
 
-    for number in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:  # Windows has no SIGHUP
-        if signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
-            signal.signal(number, signal.default_int_handler)  # as Ctrl-C: what was seen so far is kept
+    for name in ("SIGTERM", "SIGHUP"):  # as Ctrl-C: what was seen so far is kept; Windows has no SIGHUP
+        number = getattr(signal, name, None)
+        if number and signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
+            signal.signal(number, signal.default_int_handler)
     if table and table.suffix.lower() != ".csv":
         raise UserError(f"The table {table} must end in .csv.")
     for output in filter(None, (table, options["video"])):

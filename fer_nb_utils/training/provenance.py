@@ -3,7 +3,6 @@
 import ast
 import hashlib
 import platform
-import re
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -61,11 +60,11 @@ def forget_peak_memory(device: torch.device) -> bool:
 
     False where the system cannot: macOS, Windows, some containers.
     """
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return True
     try:
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-        else:
-            PEAK_RESET.write_text("5")
+        PEAK_RESET.write_text("5")
     except OSError:
         return False
     return True
@@ -75,5 +74,5 @@ def peak_memory_mb(device: torch.device) -> int:
     """Peak since `forget_peak_memory`, where that was possible, in MiB: of a CUDA device, else of the process."""
     if device.type == "cuda":
         return round(torch.cuda.max_memory_allocated(device) / 1024**2)
-    kibibytes = re.search(r"VmHWM:\s+(\d+)", STATUS.read_text())[1]
-    return round(int(kibibytes) / 1024)
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
+    return round(int(line.split()[1]) / 1024)
