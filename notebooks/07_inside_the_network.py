@@ -154,7 +154,8 @@ show_figure(figure)
 # ## The first filters
 #
 # `conv1` has 64 filters of 7 x 7 pixels. Random ones are noise. Pretrained ones are edges and blobs, learnt on
-# photographs: useful for faces, too. After fine-tuning, can you see a difference?
+# photographs: useful for faces, too. (Black: all zero, as some are in the pretrained weights.) After fine-tuning, can
+# you see a difference?
 
 
 # %%
@@ -162,7 +163,7 @@ def mosaic(model):
     """The first 32 filters of `conv1` in colour, 0..1, in four rows."""
     filters = model.conv1.weight.detach()[:32].permute(0, 2, 3, 1)
     low, high = filters.amin((1, 2, 3), keepdim=True), filters.amax((1, 2, 3), keepdim=True)
-    tiles = F.pad((filters - low) / (high - low), (0, 0, 1, 1, 1, 1), value=1)
+    tiles = F.pad((filters - low) / (high - low).clamp(min=1e-6), (0, 0, 1, 1, 1, 1), value=1)
     return tiles.reshape(4, 8, 9, 9, 3).permute(0, 2, 1, 3, 4).reshape(36, 72, 3).numpy()
 
 

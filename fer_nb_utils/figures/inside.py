@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from ..classes import CLASS_COLORS, CLASSES
 from .style import CLASS_LINES, FAINT, INK, RUN_STYLES, WIDTH, bare, finish, legend_below_title, percent, style
@@ -27,9 +28,9 @@ def pictures(
 
     `heat`: maps (H, W) in 0..1, laid over the rows of these names; the larger the lighter, in grey too.
     """
-    figure, axes = plt.subplots(
-        len(rows), len(columns), figsize=(WIDTH, len(rows) * WIDTH / (len(columns) + 1) + 1), squeeze=False
-    )
+    height, width = np.shape(next(iter(rows.values()))[0])[:2]
+    size = (WIDTH, len(rows) * height / width * WIDTH / (len(columns) + 0.7) + 1.2)
+    figure, axes = plt.subplots(len(rows), len(columns), figsize=size, squeeze=False)
     for places, (name, images) in zip(axes, rows.items(), strict=True):
         for place, (axis, image) in enumerate(zip(places, images, strict=True)):
             bare(axis)
@@ -53,6 +54,7 @@ def curves(panels: Mapping[str, pd.DataFrame], x: str, y: str, title: str, note:
         for name, values in table.items():
             axis.plot(values.dropna(), markersize=5, **looks[name])
         axis.set(title=panel, xlabel=x)
+        axis.xaxis.set_major_locator(MaxNLocator(7, integer=table.index.dtype.kind == "i"))
         for which in shares:
             percent(axis, which)
     axes[0, 0].set_ylabel(y)
