@@ -151,6 +151,10 @@ work.save_figure(figure, "inside_stages")
 show_figure(figure)
 
 # %% [markdown]
+# The eyes and the mouth can still be told apart in `layer1`, and in `layer2` the mouth alone lights up. In `layer4`
+# each place stands for a quarter of the face: *where* is nearly gone, *what* is in the 512 channels.
+
+# %% [markdown]
 # ## The first filters
 #
 # `conv1` has 64 filters of 7 x 7 pixels. Random ones are noise. Pretrained ones are edges and blobs, learnt on
@@ -174,6 +178,9 @@ filters = [mosaic(model) for model in models.values()]
 figure = pictures({"": filters}, list(models), "Half of the first layer's filters", protocol)
 work.save_figure(figure, "inside_filters")
 show_figure(figure)
+
+# %% [markdown]
+# Hardly: the eye sees no difference between pretrained and fine-tuned filters. The next cells measure it.
 
 # %% [markdown]
 # ## Which layers move
@@ -232,6 +239,10 @@ show_figure(figure)
 show_table(pd.concat({name: table.iloc[-1] for name, table in moved.items()}, axis=1).T)
 
 # %% [markdown]
+# Frozen stages stay at exactly zero. With all layers trained, the late stages move most (about a tenth of their length)
+# and the stem least (a twenty-fifth): early filters fit as they are, late ones must learn what an expression is.
+
+# %% [markdown]
 # ## Where it looks
 #
 # A class activation map asks of each place of a layer: how much would the class's score fall if this place were
@@ -261,6 +272,10 @@ work.save_figure(figure, "inside_layercam")
 show_figure(figure, photographs=True)
 
 # %% [markdown]
+# In `layer2` the map is on the brows of the angry face and on the mouth of the happy one. `layer3` has 3 x 3 places
+# (4 x 4 at 64 pixels) and blurs that; of `layer4`, often a corner of the picture lights up. So from here on: `layer2`.
+
+# %% [markdown]
 # ## One face says little: the mean of many
 #
 # A single map is an anecdote. The mean map of all test images of an expression, over their mean face, shows what the
@@ -284,6 +299,11 @@ def show_class_means(faces, maps, place, note):
 
 
 show_class_means(class_faces, class_maps, work, f"{protocol}. Each map in its own range.")
+
+# %% [markdown]
+# Each expression has a place of its own: anger between brows and eyes, fear about the eyes, happiness in the mouth. The
+# drawings are made that way, so the maps can be checked: happiness is drawn by cheeks and mouth, anger by the brows.
+# Disgust has very few test images here, hence the noisy face.
 
 # %% [markdown]
 # ## Do the marked pixels matter?
@@ -329,9 +349,15 @@ def show_deletion(deleted, place, note):
 show_deletion(deleted, work, protocol)
 
 # %% [markdown]
+# The maps are worth something: with a tenth of the pixels painted, the answer keeps about a fifth of its probability
+# after its own map, near half after another image's, and more than half after random pixels. The step between the last
+# two shows how much a plain patch about the middle of a face does: without it, the map would look better than it is.
+
+# %% [markdown]
 # ## The occlusion brush
 #
-# The same by hand: cover the mouth, and watch *happy* fall. Below in pictures; with a running kernel, move the patch.
+# The same by hand: cover the mouth, and watch *happy* fall. Below in pictures, for the happy face of middling
+# confidence and on average over all happy ones; with a running kernel, move the patch.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -343,11 +369,16 @@ def covered(face, left, top, width, height):
 
 
 patches = {"as it is": (0, 0, 0, 0), "mouth": (12, 31, 24, 12), "eyes": (8, 15, 32, 9), "forehead": (8, 2, 32, 9)}
-brushed = np.stack([covered(happy, *patch) for patch in patches.values()])
-chances = predict(finetuned, torch.from_numpy(brushed), preprocess)
-answers = [f"happy {row[CLASSES.index('happy')]:.0%}\nanswer: {CLASSES[row.argmax()]}" for row in chances]
-columns = [f"{name}\n{answer}" for name, answer in zip(patches, answers, strict=True)]
-figure = pictures({"": list(brushed)}, columns, "A happy face, covered here and there", protocol)
+index = CLASSES.index("happy")
+smiling = np.flatnonzero((shown.labels == index) & (right > 0))
+middling = shown.images[smiling[np.argsort(right[smiling])[len(smiling) // 2]]]
+columns = []
+for name, patch in patches.items():
+    images = np.stack([covered(face, *patch) for face in (middling, *shown.images[smiling])])
+    chances = predict(finetuned, torch.from_numpy(images), preprocess)[:, index]
+    columns.append(f"{name}\nthis one: happy {chances[0]:.0%}\nall {len(smiling)}: {chances[1:].mean():.0%}")
+brushed = [covered(middling, *patch) for patch in patches.values()]
+figure = pictures({"": brushed}, columns, "Happy, covered here and there", protocol)
 work.save_figure(figure, "inside_occlusion")
 show_figure(figure)
 
@@ -359,7 +390,10 @@ picture, bars = ipywidgets.Image(width=192, format="png"), ipywidgets.HTML()
 
 
 def brush(_=None):
-    face = covered(faces[CLASSES.index(expression.value)], left.value, top.value, width.value, height.value)
+    chosen = faces[CLASSES.index(expression.value)]
+    face = covered(
+        middling if expression.value == "happy" else chosen, left.value, top.value, width.value, height.value
+    )
     buffer = BytesIO()
     PIL.Image.fromarray(face).save(buffer, "png")
     picture.value = buffer.getvalue()
@@ -411,6 +445,11 @@ work.save_figure(figure, "inside_tsne")
 show_figure(figure)
 
 # %% [markdown]
+# Random and pretrained features hardly sort: the nearest neighbour is alike in 16 % and 30 % of the cases, where the
+# largest class alone would give 25 %. Fine-tuned, 79 %: islands of anger, happiness and surprise, fear beside sadness
+# and surprise.
+
+# %% [markdown]
 # With a running kernel, move the pointer over a point to see its face.
 
 # %% tags=["nbval-ignore-output"]
@@ -441,6 +480,10 @@ if dataset.name != "FER-2013":
     figure = pictures(rows, columns, "The most confident mistakes", protocol, heat)
     work.save_figure(figure, "inside_mistakes")
     show_figure(figure, photographs=True)
+
+# %% [markdown]
+# Look at the first: the label is wrong, not the network. The sample repeats an image under another label on purpose, as
+# FER-2013 does by accident. In the others the map is on the part that speaks for the answer.
 
 # %% [markdown]
 # ## How sure it is
