@@ -278,13 +278,14 @@ show_figure(figure, photographs=True)
 # %% [markdown]
 # ## One face says little: the mean of many
 #
-# A single map is an anecdote. The mean map of all test images of an expression, over their mean face, shows what the
-# network uses again and again. The class asked for is the true one.
+# A single map is an anecdote. The mean map of the test images of an expression (the first 200), over their mean face,
+# shows what the network uses again and again. The class asked for is the true one.
 
 # %% tags=["nbval-ignore-output"]
-every = heat_maps(test.images, "layer2", test.labels)
-class_faces = np.stack([test.images[test.labels == label].mean(axis=0) for label in range(7)])
-class_maps = np.stack([every[test.labels == label].mean(axis=0) for label in range(7)])
+by_class = [test.images[test.labels == label][:200] for label in range(7)]
+class_faces = np.stack([images.mean(axis=0) for images in by_class])
+class_maps = [heat_maps(images, "layer2", [label] * len(images)).mean(axis=0) for label, images in enumerate(by_class)]
+class_maps = np.stack(class_maps)
 with atomic_path(work.folder / "tables" / "class_means.npz") as temporary:
     np.savez(temporary, faces=class_faces.round().astype(np.uint8), maps=class_maps.astype(np.float16))
 
@@ -531,7 +532,7 @@ show_table(pd.DataFrame.from_dict(rows, orient="index").rename_axis("network"), 
 inside = FOLDER / "inside_resnet18_all_64px"
 with np.load(inside / "class_means.npz", allow_pickle=False) as arrays:
     real_faces, real_maps = arrays["faces"], arrays["maps"].astype(float)
-real_note = "FER-2013, 7,178 test images, resnet18_fer2013 (all layers, 64 px). Each map in its own range."
+real_note = "FER-2013, up to 200 test images a class, resnet18_fer2013 (64 px). Each map in its own range."
 show_class_means(real_faces, real_maps, work.reference, real_note)
 
 # %%
@@ -563,6 +564,13 @@ work.reference.save_table(calibration, "calibration", note="PrivateTest; T fitte
 show_table(calibration, note="FER-2013, PrivateTest; T fitted on PublicTest; low, high: 95 % interval of ECE")
 
 # %% [markdown]
+# The run with label smoothing is calibrated as it is (ECE .026, T = 1.03). `layer4` is too sure by nine points (.089),
+# and four cached views make the network much too sure (.232: 83 % confident, 60 % right): it knows its training images
+# by heart. One number repairs both (.025 and .024). `fc` alone and the short runs from random weights, which have
+# learnt nothing by heart, need no repair. (Resampling adds noise of its own, so the intervals of small errors lean
+# upwards.)
+
+# %% [markdown]
 # The same as a *reliability diagram*: each point is a tenth of the test images, in the order of their confidence. On
 # the dotted line, confidence and accuracy are equal; below it, the network is too sure.
 
@@ -590,6 +598,9 @@ note = "FER-2013, PrivateTest, ResNet18, 64 px; T fitted on PublicTest"
 figure = curves(panels, "confidence", "accuracy", "Reliability", note, "xy")
 work.reference.save_figure(figure, "reliability")
 show_figure(figure)
+
+# %% [markdown]
+# On the left, `layer4` and above all its cached variant sag below the line; on the right, all four lie on it.
 
 # %% [markdown]
 # ## When to say "not sure"
@@ -620,6 +631,10 @@ show_table(
 )
 
 # %% [markdown]
+# With all layers trained, 69 % of all answers are right. Below a threshold of 50 % "not sure", the network answers 78 %
+# of the images, and 78 % of its answers are right; with 70 %, it answers about half, 86 % rightly. The worse network
+# (`fc`) may say the same 70 % and be right as often, but it says it for one image in eight.
+#
 # ## What to take along
 #
 # * At 48 or 64 pixels the last stage has 2 x 2 places: make maps from earlier stages, or use larger images.

@@ -6,10 +6,12 @@ import pandas as pd
 import pytest
 from made_up_predictions import random_table
 
+from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.data.dataset import PUBLISHED
 from fer_nb_utils.results import comparison, measures
+from fer_nb_utils.results.calibration import calibration_error, fit_temperature
 from fer_nb_utils.results.paper import PAPER_CLAIMS, PAPER_TABLE1, PAPER_TABLE2
-from fer_nb_utils.results.reference_runs import reference_runs
+from fer_nb_utils.results.reference_runs import FOLDER, handmade_predictions, reference_runs
 
 
 def test_papers_tables_agree_with_each_other_and_with_the_data():
@@ -131,3 +133,37 @@ def test_committed_intervals_are_those_of_the_committed_predictions(runs):
     assert found.keys() == run.metrics["PrivateTest"]["intervals"].keys()
     for measure, stored in run.metrics["PrivateTest"]["intervals"].items():
         assert found[measure] == pytest.approx(stored, abs=1e-6)
+
+
+def arrays(predictions, usage):
+    part = predictions[predictions["usage"] == usage]
+    return part[list(CLASSES)].to_numpy(), pd.Index(CLASSES).get_indexer(part["label"])
+
+
+def test_what_notebook_07_says_of_calibration_is_so(runs):
+    expected = {"all_64px": (0.026, 1.03, 0.028), "layer4_64px": (0.089, 1.47, 0.025),
+                "layer4_64px_cached": (0.232, 2.63, 0.024), "fc_64px": (0.017, 0.98, 0.014)}  # fmt: skip
+    for name, (before, temperature, after) in expected.items():
+        predictions = runs[f"resnet18_{name}"].predictions
+        found = fit_temperature(*arrays(predictions, "PublicTest"))
+        probabilities, labels = arrays(predictions, "PrivateTest")
+        cooled = probabilities ** (1 / found)
+        cooled /= cooled.sum(axis=1, keepdims=True)
+        errors = calibration_error(probabilities, labels), calibration_error(cooled, labels)
+        assert (found, *errors) == pytest.approx((temperature, before, after), abs=0.005), name
+        if name == "all_64px":
+            right = cooled.argmax(axis=1) == labels
+            for limit, share, accuracy in ((0, 1, 0.69), (0.5, 0.78, 0.78), (0.7, 0.53, 0.86)):
+                sure = cooled.max(axis=1) >= limit
+                assert (sure.mean(), right[sure].mean()) == pytest.approx((share, accuracy), abs=0.006)
+
+
+def test_hand_made_features_were_tested_on_the_images_of_the_runs(runs):
+    found = handmade_predictions()
+    assert {"lbp_linear", "gradients_linear", "moments_linear"} <= set(found)
+    files = set(next(iter(runs.values())).predictions["file"])
+    for name, predictions in found.items():
+        assert set(predictions["file"]) == files, name
+        settings = json.loads((FOLDER / f"svm_{name}" / "settings.json").read_text())
+        assert settings["data"]["fingerprint"] == next(iter(runs.values())).config["data"]["fingerprint"]
+        assert {"kernel", "C", "pipeline", "fit_seconds", "versions"} <= settings.keys()
