@@ -342,6 +342,14 @@ tried["logit adjustment, tau 1"] = [adjusted(table, 1, shares) for table in trie
 
 
 # %% tags=["nbval-ignore-output"]
+def recall_of_disgust(draws):
+    return draws["disgust", "recall"]
+
+
+def macro_f1(draws):
+    return draws.xs("f1", axis=1, level=1)[list(CLASSES)].mean(axis=1)
+
+
 def remedies(tried):
     draws, rows = {}, {}
     for method, tables in tried.items():
@@ -351,9 +359,7 @@ def remedies(tried):
         accuracy = np.mean([measures.correct(table).mean() for table in private])
         row = {"recall": per_class.loc["disgust", "recall"], "precision": per_class.loc["disgust", "precision"]}
         rows[method] = row | {"macro-F1": per_class["f1"].mean(), "accuracy": accuracy}
-        for name, of in {
-            "recall": lambda table: table["recall", "disgust"], "macro-F1": lambda table: table["f1"].mean(axis=1)
-        }.items():  # fmt: skip
+        for name, of in {"recall": recall_of_disgust, "macro-F1": macro_f1}.items():
             change = (of(draws[method]) - of(draws["plain"])).quantile([0.025, 0.975])
             rows[method][f"{name} +"] = f"{change.iloc[0]:+.2f} to {change.iloc[1]:+.2f}" if method != "plain" else ""
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("disgust, PrivateTest")
@@ -531,7 +537,7 @@ show_fusion(
 # %%
 at_the_papers_setting = {kind: runs for kind, runs in groups.items() if " layer4 64 px;" in kind}
 for kind, runs in at_the_papers_setting.items():
-    checked = check_claim("features", beside_features({kind: runs}, real["lbp_rbf"]))
+    checked = check_claim("features", beside_features({runs[0].config["model"]: runs}, real["lbp_rbf"]))
     print("\n".join(f"{key}: {value}" for key, value in checked.items() if key != "where"), end="\n\n")
 
 # %% [markdown]

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from ..classes import CLASS_COLORS, CLASSES
-from .style import CLASS_LINES, FAINT, INK, RUN_STYLES, WIDTH, bare, finish, legend_below_title, percent, style
+from .style import FAINT, INK, RUN_STYLES, WIDTH, bare, finish, legend_below_title, percent, style
 
 MARKERS = dict(zip(CLASSES, "osP^Dvx", strict=True))
 STYLES = [*RUN_STYLES, ("#332288", "o"), ("#999933", "^"), (INK, "s"), (FAINT, "*")]
@@ -49,7 +49,6 @@ def curves(panels: Mapping[str, pd.DataFrame], x: str, y: str, title: str, note:
     figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 3.9), sharey=True, squeeze=False)
     names = list(dict.fromkeys(name for table in panels.values() for name in table))
     looks = {name: {"color": color, "marker": marker} for name, (color, marker) in zip(names, STYLES, strict=False)}
-    looks |= {name: {"color": CLASS_COLORS[name], "linestyle": CLASS_LINES[name]} for name in names if name in CLASSES}
     for axis, (panel, table) in zip(axes[0], panels.items(), strict=True):
         for name, values in table.items():
             axis.plot(values.dropna(), markersize=5, **looks[name])

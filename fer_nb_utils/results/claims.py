@@ -104,10 +104,11 @@ def check_claims(
 
 def beside_features(groups: Mapping[str, Sequence[Run]], features: pd.DataFrame | None) -> Groups:
     """The groups that the claim "features" is about: each network on PrivateTest, without and with `features`."""
-    pairs = {name: [with_features(run, features) for run in ([] if features is None else group)]
-             for name, group in groups.items()}  # fmt: skip
-    return {name + suffix: Seeds(pair[place] for pair in own)
-            for place, suffix in enumerate(("", BESIDE)) for name, own in pairs.items()}  # fmt: skip
+    found: dict[str, list[Run]] = {name + suffix: [] for suffix in ("", BESIDE) for name in groups}
+    for name, run in ((name, run) for name, group in groups.items() for run in group if features is not None):
+        for suffix, tested in zip(("", BESIDE), with_features(run, features), strict=True):
+            found[name + suffix].append(tested)
+    return {name: Seeds(runs) for name, runs in found.items()}
 
 
 def check_claim(key: str, groups: Groups) -> dict[str, object]:
@@ -359,10 +360,10 @@ def _disgust(groups: Groups) -> Finding:
 
 
 def _features(groups: Groups) -> Finding:
-    """True if fusing the network with predictions from Local Binary Patterns, by weights learnt on PublicTest, gains
-    less than one point of accuracy on PrivateTest, beyond chance (t-test over seeds of the gain, mean over the
-    networks, with the variance between test images); false if it gains more than one point, beyond chance; undecided
-    otherwise."""
+    """True if fusing the network with a support vector machine (RBF) on Local Binary Patterns, by weights learnt on
+    PublicTest, gains less than one point of accuracy on PrivateTest, beyond chance (t-test over seeds of the gain, mean
+    over the networks, with the variance between test images); false if it gains more than one point, beyond chance;
+    undecided otherwise."""
     accuracy = {name: group.tested("all", "accuracy") for name, group in groups.items()}
     alone = [name for name in groups if not name.endswith(BESIDE)]
     missed = [(accuracy[name] + MINIMAL - accuracy[name + BESIDE]) / len(alone) for name in alone]

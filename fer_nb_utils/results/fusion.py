@@ -41,18 +41,16 @@ def with_features(run: Run, features: pd.DataFrame) -> tuple[Run, Run]:
 
     Raises UserError when the two were tested on different images.
     """
-    parts = {
-        usage: [table[table["usage"] == usage] for table in (run.predictions, features)]
+    public, private = (
+        [table[table["usage"] == usage].reset_index(drop=True) for table in (run.predictions, features)]
         for usage in ("PublicTest", "PrivateTest")
-    }
-    fused = fuse(parts["PrivateTest"], fit_weights(parts["PublicTest"]))
-    alone = parts["PrivateTest"][0].reset_index(drop=True)
-    return _tested(run, alone, False), _tested(run, fused, True)
-
-
-def _tested(run: Run, predictions: pd.DataFrame, features: bool) -> Run:
-    full = table1_row(predictions).to_dict() | {"per_class": per_class(predictions).to_dict("index")}
-    return replace(run, predictions=predictions, metrics={"full": full}, config=run.config | {"features": features})
+    )
+    tested = []
+    for predictions, fused in ((private[0], False), (fuse(private, fit_weights(public)), True)):
+        full = table1_row(predictions).to_dict() | {"per_class": per_class(predictions).to_dict("index")}
+        config = run.config | {"features": fused}
+        tested.append(replace(run, predictions=predictions, metrics={"full": full}, config=config))
+    return tuple(tested)
 
 
 def _logarithms(tables: Sequence[pd.DataFrame]) -> np.ndarray:
