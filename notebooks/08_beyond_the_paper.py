@@ -535,8 +535,7 @@ show_fusion(
 # one point is not minimal. One run cannot tell: it needs seeds.
 
 # %%
-at_the_papers_setting = {kind: runs for kind, runs in groups.items() if " layer4 64 px;" in kind}
-for kind, runs in at_the_papers_setting.items():
+for runs in (runs for kind, runs in groups.items() if " layer4 64 px;" in kind):
     checked = check_claim("features", beside_features({runs[0].config["model"]: runs}, real["lbp_rbf"]))
     print("\n".join(f"{key}: {value}" for key, value in checked.items() if key != "where"), end="\n\n")
 
