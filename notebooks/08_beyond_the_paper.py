@@ -186,6 +186,10 @@ def show_alone(handmade, place, note, rows=None):
 show_alone(handmade, work, dataset.name, rows)
 
 # %% [markdown]
+# On the drawings, hand-made features do well: HOG and LBP reach 62 to 73 %, as much as the network with `layer4` and
+# `fc` trained (68 %). None of the six finds one of the three images of disgust.
+
+# %% [markdown]
 # ## Late fusion: two opinions into one
 #
 # Network and machine each give seven probabilities. We add their logarithms, each with a weight, and make the sum a
@@ -224,6 +228,10 @@ def show_fusion(groups, features, place, name, note):
 columns_say = "PrivateTest; low, high: 95 % interval of the gain between images; largest p: of McNemar's tests"
 show_fusion({name: [run] for name, run in networks.items()}, handmade["lbp_rbf"], work, "beyond_fusion",
             f"LBP, RBF. {dataset.name}, {columns_say}")  # fmt: skip
+
+# %% [markdown]
+# The weaker the network, the more it gains: `fc` alone goes from 30 to 67 %, `layer4` and `fc` from 68 to 78 % (p =
+# .001), all layers from 85.1 to 85.7 %, which is one image.
 
 # %% [markdown]
 # ## Early fusion: features beside the pooled vector
@@ -267,6 +275,11 @@ rows["no network"] = {"with LBP": early(*beside)}
 table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("network")
 work.save_table(table, "beyond_early", note=f"accuracy on PrivateTest, {dataset.name}")
 show_table(table, note=f"accuracy on PrivateTest, {dataset.name}")
+
+# %% [markdown]
+# Two things at once. A new `fc`, trained to the end, gets 59 % from the very vectors of which notebook 02's made 30 %
+# in four epochs. And LBP beside them adds twelve points to the frozen backbone, seven to `layer4`, and nothing to all
+# layers.
 
 # %% [markdown]
 # ## Disgust: five remedies
@@ -509,6 +522,13 @@ costs = {name: {"features": int(s["features"]), "CPU seconds": s["fit_seconds"]}
 show_alone(real, work.reference, "FER-2013, PrivateTest; CPU seconds of fitting on one busy core", costs)
 
 # %% [markdown]
+# LBP with an RBF machine gets 58 % right, and finds disgust rather better than the rest (F1 .68). Fitting took 191
+# seconds of one core; training `layer4` of ResNet18, 29 minutes of two. But the machine keeps 26,194 of the 28,709
+# training images as support vectors, and compares each new face with all of them: 4.4 ms a face on one core,
+# and more with every image that it is given. The linear machines stay below 47 % and hardly ever say disgust. HOG and
+# higher-order statistics with RBF were **not run**.
+
+# %% [markdown]
 # ## Beside the networks
 #
 # All reference runs, runs of the same network with other seeds as one row.
@@ -529,6 +549,10 @@ show_fusion(
 )
 
 # %% [markdown]
+# The pattern of the sample, on real faces: `fc` alone gains ten points, the networks from random weights four and more,
+# `layer4` two (62.7 to 64.8 %, p < .001; 1.8 leak-free), all layers half a point, which may be chance (p = .28).
+
+# %% [markdown]
 # ## The claim "minimal gains"
 #
 # The rule, written after a first look at one run of `layer4` and before any run with other seeds: a gain of more than
@@ -540,14 +564,19 @@ for runs in (runs for kind, runs in groups.items() if " layer4 64 px;" in kind):
     print("\n".join(f"{key}: {value}" for key, value in checked.items() if key != "where"), end="\n\n")
 
 # %% [markdown]
+# At the paper's setting (`layer4` and `fc`) the network of the reference run gains more than a point. With one run, the
+# rule leaves it open; with more seeds in the project, their rows above and the verdict are theirs.
+
+# %% [markdown]
 # ## Early fusion
 #
-# The cell of part A on FER-2013: the frozen backbone's pooled vectors (`fc`), and those of the network of notebook 06
-# (all layers).
+# The cell of part A on FER-2013, for the frozen backbone's pooled vectors (`fc`). For `layer4` and all layers, whose
+# networks are not in the project or take longer, it was **not run**.
 
 # %%
 beyond = FOLDER / "beyond"
-show_table(pd.read_csv(beyond / "early.csv", index_col=0), note="FER-2013, 64 px, accuracy on PrivateTest")
+if (beyond / "early.csv").exists():
+    show_table(pd.read_csv(beyond / "early.csv", index_col=0), note="FER-2013, 64 px, accuracy on PrivateTest")
 
 # %% [markdown]
 # ## Disgust
@@ -557,7 +586,9 @@ show_table(pd.read_csv(beyond / "early.csv", index_col=0), note="FER-2013, 64 px
 # 64 -p head layer4 -p head_epochs 8` makes fifteen trainings.
 
 # %%
-show_table(pd.read_csv(beyond / "disgust.csv", index_col=0).fillna(""), note=(beyond / "disgust.md").read_text())
+if (beyond / "disgust.csv").exists():
+    remedied = pd.read_csv(beyond / "disgust.csv", index_col=0).fillna("")
+    show_table(remedied, note=(beyond / "disgust.md").read_text(encoding="utf-8"))
 
 # %% [markdown]
 # Logit adjustment needs predictions only, so it can be tried on every reference run.
@@ -587,8 +618,11 @@ show_table(pd.DataFrame.from_dict(rows, orient="index"), note="FER-2013, Private
 # ## Fewer happy faces
 
 # %%
-real_fewer = pd.read_csv(beyond / "happy.csv", index_col=0)
-show_fewer_happy(real_fewer, work.reference, "FER-2013, PrivateTest, fc trained on frozen features, mean of 3 seeds")
+if (beyond / "happy.csv").exists():
+    real_fewer = pd.read_csv(beyond / "happy.csv", index_col=0)
+    show_fewer_happy(
+        real_fewer, work.reference, "FER-2013, PrivateTest, fc trained on frozen features, mean of 3 seeds"
+    )
 
 # %% [markdown]
 # ## A second opinion, on real faces
