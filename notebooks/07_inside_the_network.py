@@ -535,9 +535,19 @@ with np.load(inside / "class_means.npz", allow_pickle=False) as arrays:
 real_note = "FER-2013, up to 200 test images a class, resnet18_fer2013 (64 px). Each map in its own range."
 show_class_means(real_faces, real_maps, work.reference, real_note)
 
+# %% [markdown]
+# Photographs spread the heat wider than drawings. Happiness is in the mouth alone; disgust and surprise mostly in the
+# mouth, anger, fear and sadness in brows, eyes and mouth together. In some maps a corner of the picture is warm, where
+# no face is: a habit of the network, not of the faces.
+
 # %%
 real_note = "FER-2013, resnet18_fer2013 (all layers, 64 px), LayerCAM of layer2"
 show_deletion(pd.read_csv(inside / "deletion.csv", index_col=0), work.reference, real_note)
+
+# %% [markdown]
+# On photographs the test is closer: with a tenth of the pixels painted, the answer keeps 37 % after its own map, 45 %
+# after random pixels, 48 % after another image's map (of 64 % at the start). The map does mark what matters. Scattered
+# pixels do more harm here than a patch, up to a fifth of the image: they spoil texture everywhere.
 
 # %% [markdown]
 # ## May its confidence be believed?
