@@ -316,8 +316,8 @@ print(f"{counts['disgust'].sum()} of {len(tested):,} labels are disgust ({counts
 # A network that learns from photographs in which one face in 66 shows disgust needs much evidence to say so, and takes
 # the rest mostly for anger, which looks alike in brow and mouth. Before a camera comes a second reason: few people make
 # that face on demand. Try it: wrinkle your nose and raise your upper lip. Whether it is the number of images, as the
-# paper says, cannot be told from this; [notebook 08](08_beyond_the_paper.ipynb) tries remedies, and asks what becomes of
-# *happy* with as few images.
+# paper says, cannot be told from this; [notebook 08](08_beyond_the_paper.ipynb) tries remedies, and asks what becomes
+# of *happy* with as few images.
 #
 # ## What to take away
 #

@@ -13,17 +13,12 @@ from ..classes import CLASS_COLORS, CLASSES
 from .style import FAINT, INK, RUN_STYLES, WIDTH, bare, finish, legend_below_title, percent, style
 
 MARKERS = dict(zip(CLASSES, "osP^Dvx", strict=True))
+Rows = Mapping[str, Sequence[np.ndarray]]  # pictures by the name of their row
 STYLES = [*RUN_STYLES, ("#332288", "o"), ("#999933", "^"), (INK, "s"), (FAINT, "*")]
 
 
 @style()
-def pictures(
-    rows: Mapping[str, Sequence[np.ndarray]],
-    columns: Sequence[str],
-    title: str,
-    note: str = "",
-    heat: Mapping[str, Sequence[np.ndarray]] | None = None,
-) -> Figure:
+def pictures(rows: Rows, columns: Sequence[str], title: str, note: str = "", heat: Rows | None = None) -> Figure:
     """Rows of pictures, grey (H, W) or coloured (H, W, 3), each in its own range of values, under their `columns`.
 
     `heat`: maps (H, W) in 0..1, laid over the rows of these names; the larger the lighter, in grey too.

@@ -22,10 +22,8 @@ from .workspace import Workspace
 
 # The notebooks that show what others left in the run folder: they run after them, whether those failed or not, and
 # again when one of them ran anew.
-READS = dict.fromkeys(
-    ("05_compare_resnets", "08_beyond_the_paper"),
-    ("02_finetune_resnet18", "03_finetune_resnet34", "04_finetune_resnet50"),
-)
+TRAINING = ("02_finetune_resnet18", "03_finetune_resnet34", "04_finetune_resnet50")
+READS = {"05_compare_resnets": TRAINING, "08_beyond_the_paper": TRAINING}
 INJECTED = "injected-parameters"  # papermill's tag
 
 
