@@ -8,7 +8,7 @@ from made_up_predictions import random_table
 
 from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.data.dataset import PUBLISHED
-from fer_nb_utils.results import comparison, measures
+from fer_nb_utils.results import comparison, fusion, measures
 from fer_nb_utils.results.calibration import calibration_error, fit_temperature
 from fer_nb_utils.results.paper import PAPER_CLAIMS, PAPER_TABLE1, PAPER_TABLE2
 from fer_nb_utils.results.reference_runs import FOLDER, handmade_predictions, reference_runs
@@ -167,3 +167,30 @@ def test_hand_made_features_were_tested_on_the_images_of_the_runs(runs):
         settings = json.loads((FOLDER / f"svm_{name}" / "settings.json").read_text())
         assert settings["data"]["fingerprint"] == next(iter(runs.values())).config["data"]["fingerprint"]
         assert {"kernel", "C", "pipeline", "fit_seconds", "versions"} <= settings.keys()
+
+
+def test_what_notebook_08_says_of_hand_made_features_is_so(runs):
+    features = handmade_predictions()["lbp_rbf"]
+    private = features[features["usage"] == "PrivateTest"]
+    assert measures.correct(private).mean() == pytest.approx(0.579, abs=0.0005)
+    assert measures.per_class(private).loc["disgust", "f1"] == pytest.approx(0.68, abs=0.005)
+    expected = {"fc_64px": (0.471, 0.573), "layer4_64px": (0.627, 0.648), "all_64px": (0.691, 0.696)}
+    p_values = {}
+    for name, accuracies in expected.items():
+        pair = fusion.with_features(runs[f"resnet18_{name}"], features)
+        assert [run.metrics["full"]["accuracy"] for run in pair] == pytest.approx(accuracies, abs=0.0006), name
+        p_values[name] = comparison.mcnemar(pair[0].predictions, pair[1].predictions)["p_value"]
+    assert p_values["layer4_64px"] < 0.001 and p_values["all_64px"] == pytest.approx(0.28, abs=0.005)
+    settings = json.loads((FOLDER / "svm_lbp_rbf" / "settings.json").read_text())
+    assert settings["support_vectors"] == 26194 and settings["fit_seconds"] == pytest.approx(191, abs=1)
+
+
+def test_what_notebook_08_says_of_a_second_opinion_is_so(runs):
+    def accuracy(*names):
+        tables = [runs[name].predictions.sort_values("file", ignore_index=True) for name in names]
+        mean = tables[0].assign(**{name: sum(table[name] for table in tables) / len(tables) for name in CLASSES})
+        return measures.correct(mean[mean["usage"] == "PrivateTest"]).mean()
+
+    scratch = [f"resnet{depth}_scratch_48px" for depth in (18, 34, 50)]
+    found = accuracy(*scratch), accuracy(scratch[0]), accuracy("resnet18_all_64px", "resnet18_layer4_64px")
+    assert found == pytest.approx((0.544, 0.546, 0.688), abs=0.0006)
