@@ -24,7 +24,8 @@
 #
 # **Series:** **01 explore** · [02 ResNet18](02_finetune_resnet18.ipynb) · [03 ResNet34](03_finetune_resnet34.ipynb) ·
 # [04 ResNet50](04_finetune_resnet50.ipynb) · [05 compare](05_compare_resnets.ipynb) ·
-# [06 webcam](06_live_webcam.ipynb)
+# [06 webcam](06_live_webcam.ipynb) · [07 inside](07_inside_the_network.ipynb) ·
+# [08 beyond](08_beyond_the_paper.ipynb)
 #
 # **Paper:** Sheng and Lau, *Optimising Facial Expression Recognition* (2024),
 # [doi 10.11159/jmids.2024.005](https://doi.org/10.11159/jmids.2024.005).

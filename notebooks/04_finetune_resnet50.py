@@ -23,7 +23,8 @@
 #
 # **Series:** [01 explore](01_explore_fer2013.ipynb) · [02 ResNet18](02_finetune_resnet18.ipynb) ·
 # [03 ResNet34](03_finetune_resnet34.ipynb) · **04 ResNet50** · [05 compare](05_compare_resnets.ipynb) ·
-# [06 webcam](06_live_webcam.ipynb)
+# [06 webcam](06_live_webcam.ipynb) · [07 inside](07_inside_the_network.ipynb) ·
+# [08 beyond](08_beyond_the_paper.ipynb)
 
 # %% [markdown]
 # ## Parameters

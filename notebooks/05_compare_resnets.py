@@ -24,7 +24,8 @@
 #
 # **Series:** [01 explore](01_explore_fer2013.ipynb) · [02 ResNet18](02_finetune_resnet18.ipynb) ·
 # [03 ResNet34](03_finetune_resnet34.ipynb) · [04 ResNet50](04_finetune_resnet50.ipynb) · **05 compare** ·
-# [06 webcam](06_live_webcam.ipynb)
+# [06 webcam](06_live_webcam.ipynb) · [07 inside](07_inside_the_network.ipynb) ·
+# [08 beyond](08_beyond_the_paper.ipynb)
 #
 # **Paper:** Sheng and Lau, *Optimising Facial Expression Recognition* (2024),
 # [doi 10.11159/jmids.2024.005](https://doi.org/10.11159/jmids.2024.005).
@@ -55,7 +56,7 @@ from fer_nb_utils.results import comparison, measures
 from fer_nb_utils.results.claims import check_claims, rules
 from fer_nb_utils.results.comparison import common_protocol
 from fer_nb_utils.results.paper import PAPER_TABLE1, PAPER_TABLE2
-from fer_nb_utils.results.reference_runs import reference_runs
+from fer_nb_utils.results.reference_runs import handmade_predictions, reference_runs
 from fer_nb_utils.results.seeds import draws_over_seeds, over_seeds, seed_groups
 from fer_nb_utils.series.show import show_figure, show_table
 from fer_nb_utils.series.tables import markdown
@@ -397,15 +398,16 @@ display(Markdown(markdown(rules().to_frame().rename_axis("claim"))))
 
 
 # %%
-def show_claims(networks, fc, layer4, place):
-    checked = check_claims(networks, fc, layer4).drop(columns="where").set_axis(rules().index).rename_axis("")
+def show_claims(networks, fc, layer4, place, features=None):
+    checked = check_claims(networks, fc, layer4, features).drop(columns="where")
+    checked = checked.set_axis(rules().index).rename_axis("")
     place.save_table(checked, "claims", note=common_protocol(networks))
     display(Markdown(markdown(checked)))
     return checked
 
 
 fc, layer4 = depths.get("resnet18 fc", []), depths.get("resnet18 layer4", [])
-checked = show_claims(race, fc, layer4, work.reference)
+checked = show_claims(race, fc, layer4, work.reference, handmade_predictions().get("lbp_rbf"))
 checked["verdict"].value_counts()
 
 # %% [markdown]

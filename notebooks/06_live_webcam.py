@@ -23,7 +23,8 @@
 #
 # **Series:** [01 explore](01_explore_fer2013.ipynb) · [02 ResNet18](02_finetune_resnet18.ipynb) ·
 # [03 ResNet34](03_finetune_resnet34.ipynb) · [04 ResNet50](04_finetune_resnet50.ipynb) ·
-# [05 compare](05_compare_resnets.ipynb) · **06 webcam**
+# [05 compare](05_compare_resnets.ipynb) · **06 webcam** · [07 inside](07_inside_the_network.ipynb) ·
+# [08 beyond](08_beyond_the_paper.ipynb)
 #
 # **Paper:** Sheng and Lau, *Optimising Facial Expression Recognition* (2024),
 # [doi 10.11159/jmids.2024.005](https://doi.org/10.11159/jmids.2024.005), its real-time part and Fig. 5.
@@ -315,7 +316,8 @@ print(f"{counts['disgust'].sum()} of {len(tested):,} labels are disgust ({counts
 # A network that learns from photographs in which one face in 66 shows disgust needs much evidence to say so, and takes
 # the rest mostly for anger, which looks alike in brow and mouth. Before a camera comes a second reason: few people make
 # that face on demand. Try it: wrinkle your nose and raise your upper lip. Whether it is the number of images, as the
-# paper says, cannot be told from this: it would take training with more of them.
+# paper says, cannot be told from this; [notebook 08](08_beyond_the_paper.ipynb) tries remedies, and asks what becomes
+# of *happy* with as few images.
 #
 # ## What to take away
 #

@@ -28,6 +28,8 @@ NAMES = [
     "04_finetune_resnet50",
     "05_compare_resnets",
     "06_live_webcam",
+    "07_inside_the_network",
+    "08_beyond_the_paper",
 ]
 MEGABYTE = 1_000_000
 

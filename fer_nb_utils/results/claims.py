@@ -20,6 +20,7 @@ from statsmodels.stats.multitest import multipletests
 from ..classes import CLASSES
 from ..networks.resnets import MODELS
 from . import comparison, measures
+from .fusion import with_features
 from .paper import PAPER_CLAIMS
 from .run_folder import Run
 
@@ -28,6 +29,7 @@ VERDICTS = {True: "holds here", False: "does not hold here", None: "cannot tell"
 LEVEL = 0.05
 RISE = 0.002  # of training accuracy in an epoch; less is a plateau
 MARGIN = 0.01  # of test accuracy, that a cheaper network may lack
+MINIMAL = 0.01  # of test accuracy, the largest gain called minimal: less is not beyond chance on 3,589 images
 # Standard deviations between runs that are taken for granted where there is only one run. Of training accuracy: over
 # twice what repeated runs on FER-2013 vary by in test accuracy, .2 to .9 points. Of the logarithm of training time: a
 # machine that does little else repeats it within 8 %.
@@ -38,6 +40,8 @@ PAPERS_OWN = (
     "The paper's own three lie within 0.4 points; between two independent samples of 7,178 images chance alone "
     "explains 1.6."
 )
+
+BESIDE = " with features"  # ends the name of a network that is fused with hand-made features
 
 # What the runs must share with the paper's experiment before they say anything about the claim.
 _LEARNING = ("data", "start", "layers", "epochs")
@@ -79,24 +83,38 @@ Finding = tuple[bool | None, str]  # whether the statement is true of the runs (
 
 
 def check_claims(
-    networks: Mapping[str, Sequence[Run]], fc: Sequence[Run] = (), layer4: Sequence[Run] = ()
+    networks: Mapping[str, Sequence[Run]],
+    fc: Sequence[Run] = (),
+    layer4: Sequence[Run] = (),
+    features: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
     """Check every claim of the paper; a row each, in words: claim, where, in these runs, verdict, seeds (runs of the
     network that has the fewest), departures (from the paper's protocol), evidence.
 
     `networks`: the runs of the comparison under the names of MODELS, as far as they are there; those of one network
     differ in the seed alone. `fc`, `layer4`: runs of one network, with `fc` alone and with `layer4` and `fc` trained.
+    `features`: predictions from hand-made features for the same test images.
     """
     three = {name: Seeds(networks.get(name, ())) for name in MODELS}
     two = {"fc alone": Seeds(fc), "layer4 and fc": Seeds(layer4)}
-    rows = {key: check_claim(key, two if key == "unfreeze" else three) for key in PAPER_CLAIMS}
+    own = {"unfreeze": two, "features": beside_features(three, features)}
+    rows = {key: check_claim(key, own.get(key, three)) for key in PAPER_CLAIMS}
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def beside_features(groups: Mapping[str, Sequence[Run]], features: pd.DataFrame | None) -> Groups:
+    """The groups that the claim "features" is about: each network on PrivateTest, without and with `features`."""
+    found: dict[str, list[Run]] = {name + suffix: [] for suffix in ("", BESIDE) for name in groups}
+    for name, run in ((name, run) for name, group in groups.items() for run in group if features is not None):
+        for suffix, tested in zip(("", BESIDE), with_features(run, features), strict=True):
+            found[name + suffix].append(tested)
+    return {name: Seeds(runs) for name, runs in found.items()}
 
 
 def check_claim(key: str, groups: Groups) -> dict[str, object]:
     """One row of `check_claims`; `key` is one of PAPER_CLAIMS, `groups` the runs it is about."""
     missing = [name for name, group in groups.items() if not group]
-    by_design = {"trainable"} if key == "unfreeze" else {"model", "weights_sha256"}
+    by_design = {"trainable"} if key == "unfreeze" else {"model", "weights_sha256", "features"}
     unequal = [] if missing else _unequal(groups, by_design)
     if missing:
         truth, evidence = None, f"There is no run of {', '.join(missing)}."
@@ -336,6 +354,21 @@ def _disgust(groups: Groups) -> Finding:
     )
 
 
+def _features(groups: Groups) -> Finding:
+    """True if fusing the network with a support vector machine (RBF) on Local Binary Patterns, by weights learnt on
+    PublicTest, gains less than one point of accuracy on PrivateTest, beyond chance (t-test over seeds of the gain, mean
+    over the networks, with the variance between test images); false if it gains more than one point, beyond chance;
+    undecided otherwise."""
+    accuracy = {name: group.tested("all", "accuracy") for name, group in groups.items()}
+    alone = [name for name in groups if not name.endswith(BESIDE)]
+    missed = [(accuracy[name] + MINIMAL - accuracy[name + BESIDE]) / len(alone) for name in alone]
+    pairs = [pair for name in alone for pair in zip(groups[name], groups[name + BESIDE], strict=True)]
+    lost = [measures.correct(run.predictions) * 1 - measures.correct(fused.predictions) for run, fused in pairs]
+    lost = pd.concat(lost, axis=1).mean(axis=1)
+    tests = _tests({"one point - gain": (missed, lost.var() / len(lost))})
+    return _decided(tests), f"Accuracy on PrivateTest {_listed(_means(accuracy))}. {_told(tests)}"
+
+
 def _balance(groups: Groups) -> Finding:
     """True if no other network is more accurate than ResNet18, the cheapest, by a point or more: for both, the opposite
     is beyond chance (non-inferiority with a margin of one point, tested like "accuracy"); undecided otherwise, for the
@@ -353,7 +386,8 @@ def _balance(groups: Groups) -> Finding:
 
 CHECKS = {
     "unfreeze": _unfreeze, "overtake": _overtake, "weakest": _weakest, "slowest": _slowest, "plateau": _plateau,
-    "accuracy": _accuracy, "auc": _auc, "expressions": _expressions, "disgust": _disgust, "balance": _balance,
+    "accuracy": _accuracy, "auc": _auc, "expressions": _expressions, "disgust": _disgust,
+    "features": _features, "balance": _balance,
 }  # fmt: skip
 
 

@@ -1,7 +1,10 @@
-"""The committed results of this project's own runs on FER-2013."""
+"""The committed results of this project's own runs on FER-2013, and of hand-made features."""
 
 from pathlib import Path
 
+import pandas as pd
+
+from .measures import read_predictions
 from .run_folder import Run
 
 FOLDER = Path(__file__).parent / "reference"
@@ -10,3 +13,9 @@ FOLDER = Path(__file__).parent / "reference"
 def reference_runs(folder: Path = FOLDER) -> dict[str, Run]:
     """The committed runs on FER-2013 by folder name, in alphabetical order; empty when none is there."""
     return {path.parent.name: Run.load(path.parent) for path in sorted(folder.glob("*/config.json"))}
+
+
+def handmade_predictions() -> dict[str, pd.DataFrame]:
+    """Committed test predictions from hand-made features by name, such as lbp_rbf (features and kernel)."""
+    found = sorted(FOLDER.glob("svm_*/predictions.csv.gz"))
+    return {path.parent.name.removeprefix("svm_"): read_predictions(path) for path in found}

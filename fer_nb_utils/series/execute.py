@@ -19,9 +19,10 @@ from ..paths import NOTEBOOKS
 from .plan import Job, Profile
 from .workspace import Workspace
 
-# A notebook that shows what others left in the run folder: it runs after them, whether they failed or not, and again
-# when one of them ran anew.
-READS = {"05_compare_resnets": ("02_finetune_resnet18", "03_finetune_resnet34", "04_finetune_resnet50")}
+# The notebooks that show what others left in the run folder: they run after them, whether those failed or not, and
+# again when one of them ran anew.
+TRAINING = ("02_finetune_resnet18", "03_finetune_resnet34", "04_finetune_resnet50")
+READS = {"05_compare_resnets": TRAINING, "08_beyond_the_paper": TRAINING}
 INJECTED = "injected-parameters"  # papermill's tag
 
 

@@ -24,7 +24,7 @@ from ..paths import NOTEBOOKS, ROOT
 from ..results.claims import check_claims
 from ..results.measures import per_class
 from ..results.paper import PAPER_TABLE1
-from ..results.reference_runs import FOLDER, reference_runs
+from ..results.reference_runs import FOLDER, handmade_predictions, reference_runs
 from ..results.run_folder import DIGITS, Run
 from ..results.seeds import seed_groups, trainings
 from .execute import INJECTED, executed_copy
@@ -165,6 +165,7 @@ def reproducibility(runs: dict[str, Run]) -> str:
         {name: groups.get(f"{name}_layer4") or groups.get(f"{name}_scratch_48px", []) for name in MODELS},
         groups.get("resnet18_fc", []),
         groups.get("resnet18_layer4", []),
+        handmade_predictions().get("lbp_rbf"),
     )
     table = trainings(groups)
     facts = {

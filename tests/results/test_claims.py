@@ -75,7 +75,7 @@ def curves(*pairs):
 
 
 def test_every_claim_has_a_rule_and_a_row():
-    checked = claims.check_claims(three(seeds=1), [run(trainable="fc")], [run()])
+    checked = claims.check_claims(three(seeds=1), [run(trainable="fc")], [run()], random_table(300, seed=9))
     assert list(checked.index) == list(PAPER_CLAIMS) == list(claims.rules().index)
     assert list(checked.columns) == [
         "claim", "where", "in these runs", "verdict", "seeds", "departures", "evidence"]  # fmt: skip
@@ -373,6 +373,36 @@ def test_balance_wants_evidence_that_no_dearer_network_is_a_point_better():
         small = [(r, *measured(r.predictions[:30])) for r in group]
         few[name] = Seeds(replace(r, predictions=predictions, metrics=metrics) for r, predictions, metrics in small)
     assert check_claim("balance", few)["verdict"] == "cannot tell"  # on 30 test images nothing can be told
+
+
+def beside(features_skill, n=3000, seeds=3):
+    """ResNet18 of modest skill, alone and fused with features that know as much as given, or nothing at all."""
+    runs = []
+    for seed in range(seeds):
+        predictions, metrics = measured(random_table(n, seed=seed))
+        runs.append(replace(run(seed=seed), predictions=predictions, metrics=metrics))
+    return claims.beside_features({"resnet18": runs}, random_table(n, seed=9, skill=features_skill))
+
+
+def test_features_are_minimal_below_a_point_and_not_above_it():
+    found = check_claim("features", beside(2.0))
+    assert (found["verdict"], found["seeds"]) == ("does not hold here", 3)
+    assert "Accuracy on PrivateTest resnet18 58.8%, resnet18 with features 83.3%. one point" in found["evidence"]
+    assert check_claim("features", beside(0.0, n=9000))["verdict"] == "holds here"
+    assert check_claim("features", beside(2.0, seeds=1))["verdict"] == "cannot tell"  # the chance of training
+    assert check_claim("features", beside(0.3, n=400))["verdict"] == "cannot tell"
+    missing = claims.check_claims({"resnet18": [run()]}).loc["features", "evidence"]
+    assert missing.startswith("There is no run of resnet18, resnet34, resnet50, resnet18 with features")
+
+
+def test_features_count_a_network_once_however_many_seeds_it_has():
+    one, two = beside(2.0, n=300, seeds=2), beside(2.0, n=300, seeds=4)
+    groups = {name.replace("18", "34"): Seeds(replace(r, config=r.config | {"model": "resnet34"}) for r in group)
+              for name, group in two.items()}  # fmt: skip
+    evidence = check_claim("features", one | groups)["evidence"]
+    gains = [by[f"{n} with features"].tested("all", "accuracy").mean() - by[n].tested("all", "accuracy").mean()
+             for by, n in ((one, "resnet18"), (groups, "resnet34"))]  # fmt: skip
+    assert f"one point - gain {100 * (0.01 - np.mean(gains)):+.1f} points" in evidence
 
 
 def test_the_live_claim_cannot_be_told_from_still_images():

@@ -6,10 +6,12 @@ import pandas as pd
 import pytest
 from made_up_predictions import random_table
 
+from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.data.dataset import PUBLISHED
-from fer_nb_utils.results import comparison, measures
+from fer_nb_utils.results import comparison, fusion, measures
+from fer_nb_utils.results.calibration import calibration_error, fit_temperature
 from fer_nb_utils.results.paper import PAPER_CLAIMS, PAPER_TABLE1, PAPER_TABLE2
-from fer_nb_utils.results.reference_runs import reference_runs
+from fer_nb_utils.results.reference_runs import FOLDER, handmade_predictions, reference_runs
 
 
 def test_papers_tables_agree_with_each_other_and_with_the_data():
@@ -131,3 +133,64 @@ def test_committed_intervals_are_those_of_the_committed_predictions(runs):
     assert found.keys() == run.metrics["PrivateTest"]["intervals"].keys()
     for measure, stored in run.metrics["PrivateTest"]["intervals"].items():
         assert found[measure] == pytest.approx(stored, abs=1e-6)
+
+
+def arrays(predictions, usage):
+    part = predictions[predictions["usage"] == usage]
+    return part[list(CLASSES)].to_numpy(), pd.Index(CLASSES).get_indexer(part["label"])
+
+
+def test_what_notebook_07_says_of_calibration_is_so(runs):
+    expected = {"all_64px": (0.026, 1.03, 0.028), "layer4_64px": (0.089, 1.47, 0.025),
+                "layer4_64px_cached": (0.232, 2.63, 0.024), "fc_64px": (0.017, 0.98, 0.014)}  # fmt: skip
+    for name, (before, temperature, after) in expected.items():
+        predictions = runs[f"resnet18_{name}"].predictions
+        found = fit_temperature(*arrays(predictions, "PublicTest"))
+        probabilities, labels = arrays(predictions, "PrivateTest")
+        cooled = probabilities ** (1 / found)
+        cooled /= cooled.sum(axis=1, keepdims=True)
+        errors = calibration_error(probabilities, labels), calibration_error(cooled, labels)
+        assert (found, *errors) == pytest.approx((temperature, before, after), abs=0.005), name
+        if name == "all_64px":
+            right = cooled.argmax(axis=1) == labels
+            for limit, share, accuracy in ((0, 1, 0.69), (0.5, 0.78, 0.78), (0.7, 0.53, 0.86)):
+                sure = cooled.max(axis=1) >= limit
+                assert (sure.mean(), right[sure].mean()) == pytest.approx((share, accuracy), abs=0.006)
+
+
+def test_hand_made_features_were_tested_on_the_images_of_the_runs(runs):
+    found = handmade_predictions()
+    assert {"lbp_linear", "gradients_linear", "moments_linear"} <= set(found)
+    files = set(next(iter(runs.values())).predictions["file"])
+    for name, predictions in found.items():
+        assert set(predictions["file"]) == files, name
+        settings = json.loads((FOLDER / f"svm_{name}" / "settings.json").read_text())
+        assert settings["data"]["fingerprint"] == next(iter(runs.values())).config["data"]["fingerprint"]
+        assert {"kernel", "C", "pipeline", "fit_seconds", "versions"} <= settings.keys()
+
+
+def test_what_notebook_08_says_of_hand_made_features_is_so(runs):
+    features = handmade_predictions()["lbp_rbf"]
+    private = features[features["usage"] == "PrivateTest"]
+    assert measures.correct(private).mean() == pytest.approx(0.579, abs=0.0005)
+    assert measures.per_class(private).loc["disgust", "f1"] == pytest.approx(0.68, abs=0.005)
+    expected = {"fc_64px": (0.471, 0.573), "layer4_64px": (0.627, 0.648), "all_64px": (0.691, 0.696)}
+    p_values = {}
+    for name, accuracies in expected.items():
+        pair = fusion.with_features(runs[f"resnet18_{name}"], features)
+        assert [run.metrics["full"]["accuracy"] for run in pair] == pytest.approx(accuracies, abs=0.0006), name
+        p_values[name] = comparison.mcnemar(pair[0].predictions, pair[1].predictions)["p_value"]
+    assert p_values["layer4_64px"] < 0.001 and p_values["all_64px"] == pytest.approx(0.28, abs=0.005)
+    settings = json.loads((FOLDER / "svm_lbp_rbf" / "settings.json").read_text())
+    assert settings["support_vectors"] == 26194 and settings["fit_seconds"] == pytest.approx(191, abs=1)
+
+
+def test_what_notebook_08_says_of_a_second_opinion_is_so(runs):
+    def accuracy(*names):
+        tables = [runs[name].predictions.sort_values("file", ignore_index=True) for name in names]
+        mean = tables[0].assign(**{name: sum(table[name] for table in tables) / len(tables) for name in CLASSES})
+        return measures.correct(mean[mean["usage"] == "PrivateTest"]).mean()
+
+    scratch = [f"resnet{depth}_scratch_48px" for depth in (18, 34, 50)]
+    found = accuracy(*scratch), accuracy(scratch[0]), accuracy("resnet18_all_64px", "resnet18_layer4_64px")
+    assert found == pytest.approx((0.544, 0.546, 0.688), abs=0.0006)

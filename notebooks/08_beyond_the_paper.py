@@ -1,0 +1,669 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     notebook_metadata_filter: kernelspec,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+
+# %% [markdown]
+# # Beyond the paper: hand-made features, disgust, and a second opinion
+#
+# **You will learn** what people built before networks learnt their own features, and what it still adds to a network;
+# how to fuse two classifiers without fooling yourself; which remedies against rare classes work; and whether disgust
+# is missed because it is rare.
+#
+# **Time:** one to two minutes of computing on the synthetic sample, 25 minutes of reading.
+#
+# **Series:** [01 explore](01_explore_fer2013.ipynb) · [02 ResNet18](02_finetune_resnet18.ipynb) ·
+# [03 ResNet34](03_finetune_resnet34.ipynb) · [04 ResNet50](04_finetune_resnet50.ipynb) ·
+# [05 compare](05_compare_resnets.ipynb) · [06 webcam](06_live_webcam.ipynb) ·
+# [07 inside](07_inside_the_network.ipynb) · **08 beyond**
+#
+# **Paper:** Sheng and Lau, *Optimising Facial Expression Recognition* (2024),
+# [doi 10.11159/jmids.2024.005](https://doi.org/10.11159/jmids.2024.005). It tried Local Binary Patterns and
+# higher-order statistics beside the network, found "minimal gains", and gives no detail; it never recognised disgust
+# live, and blames its 436 training images.
+#
+# * **Part A** does everything on this run's data.
+# * **Part B** shows the same on the **real FER-2013**, from results that come with the project.
+
+# %% [markdown]
+# ## Parameters
+#
+# Give those that notebook 02 was given: then its networks are read, not trained again.
+
+# %% tags=["parameters"]
+# parameters of this notebook
+data = "sample"
+run_dir = "runs/default"  # for results; relative to the clone's root or, outside a clone, to the current folder
+device = "auto"
+seed = 0
+weights = "embedded"  # or "imagenet", "none" (random), or a file or folder of saved weights
+image_size = 48
+epochs = 4
+batch_size = 32
+learning_rate = 0.0005
+cached_views = 2  # copies of each image whose frozen features are kept; 0: a fresh one in every epoch
+head = "fc"  # what is trained for disgust, on features computed once: fc, or layer4 (with fc)
+head_epochs = 40
+seeds = 3  # for disgust
+
+# %%
+import time
+from dataclasses import replace
+
+import ipywidgets
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from scipy.special import softmax
+from skimage.feature import hog, local_binary_pattern
+from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC, LinearSVC
+
+from fer_nb_utils.classes import CLASSES
+from fer_nb_utils.data.dataset import load
+from fer_nb_utils.data.handmade_features import gradients, lbp, moments
+from fer_nb_utils.figures.inside import curves, pictures
+from fer_nb_utils.networks.prediction import predict
+from fer_nb_utils.networks.resnets import build_model, split_at
+from fer_nb_utils.networks.transforms import Preprocess, batches
+from fer_nb_utils.results import comparison, measures
+from fer_nb_utils.results.claims import beside_features, check_claim
+from fer_nb_utils.results.fusion import with_features
+from fer_nb_utils.results.reference_runs import FOLDER, handmade_predictions, reference_runs
+from fer_nb_utils.series.show import show_figure, show_table
+from fer_nb_utils.series.workspace import Workspace, check_parameters
+from fer_nb_utils.training import experiment
+from fer_nb_utils.training.config import TrainConfig
+
+check_parameters()
+work = Workspace(run_dir)
+
+# %% [markdown]
+# # Part A: this run
+#
+# The networks of notebook 02. In this notebook **PublicTest chooses** (the weights of a fusion, say), **PrivateTest
+# tests**, as in the contest of 2013; the networks were trained and chosen without either.
+
+# %% tags=["nbval-ignore-output"]
+dataset = load(data)
+train, test = dataset.select("Training"), dataset.select("PublicTest", "PrivateTest")
+settings = {"weights": weights, "image_size": image_size, "epochs": epochs, "batch_size": batch_size}
+config = TrainConfig(**settings, learning_rate=learning_rate, cached_views=cached_views, seed=seed)
+wanted = {"fc": ("resnet18_fc", "fc"), "layer4 and fc": ("resnet18", "layer4")}
+networks = {
+    name: experiment.run(replace(config, trainable=trainable), dataset, work.run_folder(folder), device)
+    for name, (folder, trainable) in wanted.items()
+}
+if dataset.synthetic:
+    whole = replace(config, trainable="all", cached_views=0)
+    networks["all layers"] = experiment.run(whole, dataset, work.run_folder("resnet18_pretrained_all"), device)
+protocol = comparison.common_protocol(networks)
+
+# %% [markdown]
+# ## What people built by hand
+#
+# *Local Binary Patterns* ask of each pixel which of its eight neighbours are as light: 59 kinds of texture, counted in
+# 6 x 6 cells. *HOG* counts the directions of edges in cells. *Higher-order statistics* are mean, variance, skewness and
+# kurtosis of the grey levels in cells. None of them has learnt anything. Below what LBP and HOG see in drawn faces
+# (LBP: one grey level for each kind of texture).
+
+# %%
+drawn = load("sample")  # FER-2013's faces are not shown
+faces = drawn.images[[np.flatnonzero(drawn.labels == label)[0] for label in range(7)]]
+codes = [local_binary_pattern(face, 8, 1, "nri_uniform") for face in faces]
+edges = [hog(face, pixels_per_cell=(6, 6), cells_per_block=(2, 2), visualize=True)[1] for face in faces]
+rows = {"face": list(faces), "LBP": codes, "HOG": edges}
+figure = pictures(rows, CLASSES, "Drawn faces as hand-made features see them", drawn.name)
+work.save_figure(figure, "beyond_features")
+show_figure(figure)
+
+# %% [markdown]
+# ## Support vector machines on top
+#
+# A support vector machine seeks the widest gap between two classes; seven classes are split pair by pair or one against
+# the rest. *Linear*: the border is a plane. *RBF*: each image is compared with training images, by a bell curve of
+# their distance, and the border may bend. The features are first scaled and reduced to 256 directions (PCA). C, the
+# price of a training image on the wrong side, is fixed: 10 and, for linear ones, 0.01.
+
+
+# %%
+def machine(kernel):
+    chosen = SVC(C=10) if kernel == "rbf" else LinearSVC(C=0.01, random_state=0)
+    pca = PCA(min(256, len(train) // 2), whiten=kernel == "linear", svd_solver="covariance_eigh")
+    return make_pipeline(StandardScaler(), pca, chosen)
+
+
+def as_predictions(decisions):
+    """Decision values (n, 7) of the test images as a table of predictions; their softmax stands for probabilities."""
+    identity = {"file": test.files, "usage": test.usage, "label": np.array(CLASSES)[test.labels]}
+    return pd.DataFrame(identity).join(pd.DataFrame(softmax(decisions, axis=1), columns=list(CLASSES)))
+
+
+# %% tags=["nbval-ignore-output"]
+handmade, rows, vectors = {}, {}, {}
+for feature in (lbp, gradients, moments):
+    vectors[feature.__name__] = inputs = feature(train.images), feature(test.images)
+    for kernel in ("linear", "rbf"):
+        start = time.perf_counter()
+        fitted = machine(kernel).fit(inputs[0], train.labels)
+        name, seconds = f"{feature.__name__}_{kernel}", time.perf_counter() - start
+        handmade[name] = as_predictions(fitted.decision_function(inputs[1]))
+        rows[name] = {"features": inputs[0].shape[1], "seconds": round(seconds, 1)}
+
+
+# %% tags=["nbval-ignore-output"]
+def show_alone(handmade, place, note, rows=None):
+    table = {}
+    for name, predictions in handmade.items():
+        private = predictions[predictions["usage"] == "PrivateTest"]
+        accuracy = private.pipe(measures.correct).mean()
+        f1 = measures.per_class(private)["f1"]
+        table[name] = (rows or {}).get(name, {}) | {
+            "accuracy": accuracy,
+            "macro-F1": f1.mean(),
+            "disgust F1": f1["disgust"],
+        }
+    table = pd.DataFrame.from_dict(table, orient="index").rename_axis("alone, PrivateTest")
+    place.save_table(table, "beyond_handmade", note=note)
+    show_table(table, note=note)
+
+
+show_alone(handmade, work, dataset.name, rows)
+
+# %% [markdown]
+# On the drawings, hand-made features do well: HOG and LBP reach 62 to 73 %, as much as the network with `layer4` and
+# `fc` trained (68 %). None of the six finds one of the three images of disgust.
+
+# %% [markdown]
+# ## Late fusion: two opinions into one
+#
+# Network and machine each give seven probabilities. We add their logarithms, each with a weight, and make the sum a
+# probability again (a *logarithmic opinion pool*). The two weights are those that make PublicTest's labels likeliest;
+# PrivateTest then shows what it gains, on the images on which one of the two alone is right (McNemar's test). With few
+# test images expect wide uncertainty.
+
+
+# %% tags=["nbval-ignore-output"]
+def fused_row(runs, features):
+    """Accuracy on PrivateTest without and with `features`, mean over `runs` of the same network with other seeds."""
+    pairs = [with_features(run, features) for run in runs]
+    alone, fused = (np.array([run.metrics["full"]["accuracy"] for run in part]) for part in zip(*pairs, strict=True))
+    p_values = [comparison.mcnemar(a.predictions, b.predictions)["p_value"] for a, b in pairs]
+    clean = [
+        measures.correct(b.predictions).drop(a.twins_in_train, errors="ignore").mean()
+        - measures.correct(a.predictions).drop(a.twins_in_train, errors="ignore").mean()
+        for a, b in pairs
+    ]
+    correct = [measures.correct(b.predictions) * 1 - measures.correct(a.predictions) for a, b in pairs]
+    by_image = pd.concat(correct, axis=1).mean(axis=1)
+    half = 1.96 * by_image.std() / np.sqrt(len(by_image))
+    gain = {"alone": alone.mean(), "fused": fused.mean(), "gain": (fused - alone).mean()}
+    return {"seeds": len(runs)} | gain | {
+        "low": by_image.mean() - half, "high": by_image.mean() + half, "leak-free gain": np.mean(clean),
+        "largest p": max(p_values),
+    }  # fmt: skip
+
+
+def show_fusion(groups, features, place, name, note):
+    table = pd.DataFrame.from_dict({key: fused_row(runs, features) for key, runs in groups.items()}, orient="index")
+    place.save_table(table.rename_axis("network"), name, note=note)
+    show_table(table.rename_axis("network"), note=note)
+
+
+columns_say = "PrivateTest; low, high: 95 % interval of the gain between images; largest p: of McNemar's tests"
+show_fusion({name: [run] for name, run in networks.items()}, handmade["lbp_rbf"], work, "beyond_fusion",
+            f"LBP, RBF. {dataset.name}, {columns_say}")  # fmt: skip
+
+# %% [markdown]
+# The weaker the network, the more it gains: `fc` alone goes from 30 to 67 %, `layer4` and `fc` from 68 to 78 % (p =
+# .001), all layers from 85.1 to 85.7 %, which is one image.
+
+# %% [markdown]
+# ## Early fusion: features beside the pooled vector
+#
+# The other way: put the hand-made features beside the 512 numbers that go into `fc`, and train a new `fc` on both
+# (logistic regression; its strength of regularisation is chosen on PublicTest). A warning about networks whose
+# backbone was trained: they know their training images too well, so their pooled vectors look better there than they
+# are, and the new `fc` trusts them too much. Late fusion, weighted on other images, does not suffer from that.
+
+
+# %% tags=["nbval-ignore-output"]
+def pooled(model, images, preprocess=None):
+    """What goes into `fc`: float32 (n, 512)."""
+    backbone = split_at(model, "fc")[0].eval()
+    with torch.inference_mode():
+        parts = torch.from_numpy(images).split(256)
+        return torch.cat([backbone((preprocess or Preprocess(image_size))(part)) for part in parts]).numpy()
+
+
+def early(train_inputs, test_inputs):
+    """Accuracy on PrivateTest of a new `fc`, regularised as PublicTest likes it."""
+    public = test.usage == "PublicTest"
+    best = (-1, None)
+    for strength in (0.0003, 0.003, 0.03):
+        fc = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=300)).fit(
+            train_inputs, train.labels
+        )
+        right = fc.predict(test_inputs) == test.labels
+        best = max(best, (right[public].mean(), right[~public].mean()))
+    return best[1]
+
+
+rows = {}
+texture = PCA(128, random_state=0).fit(vectors["lbp"][0])
+beside = [texture.transform(part) for part in vectors["lbp"]]
+for name, run in networks.items():
+    own = [pooled(run.load_model(), part.images) for part in (train, test)]
+    both = [np.hstack(pair) for pair in zip(own, beside, strict=True)]
+    rows[name] = {"pooled vector": early(*own), "with LBP": early(*both)}
+rows["no network"] = {"with LBP": early(*beside)}
+table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("network")
+work.save_table(table, "beyond_early", note=f"accuracy on PrivateTest, {dataset.name}")
+show_table(table, note=f"accuracy on PrivateTest, {dataset.name}")
+
+# %% [markdown]
+# Two things at once. A new `fc`, trained to the end, gets 59 % from the very vectors of which notebook 02's made 30 %
+# in four epochs. And LBP beside them adds twelve points to the frozen backbone, seven to `layer4`, and nothing to all
+# layers.
+
+# %% [markdown]
+# ## Disgust: five remedies
+#
+# One training image in 66 shows disgust. What may be done:
+#
+# * *class weights*: an image of a rare class counts more in the loss, so that all classes weigh the same;
+# * *balanced sampling*: draw each class equally often;
+# * *focal loss* (Lin et al. 2017): images that are recognised already count less, by the factor (1 - p)²;
+# * *logit adjustment* (Menon et al. 2021): train as usual; afterwards subtract tau times the logarithm of each class's
+#   share of the training images from its logit. With tau = 1 it aims at recall averaged over the classes.
+#
+# Same features, same epochs; only the head is trained, so that all fits into seconds.
+
+# %%
+backbone, _ = split_at(build_model("resnet18", weights, head, seed), head)
+backbone.eval()
+with torch.inference_mode():
+    parts = [torch.from_numpy(part.images).split(256) for part in (train, test)]
+    cached = [torch.cat([backbone(Preprocess(image_size)(images)) for images in part]) for part in parts]
+labels = torch.from_numpy(train.labels)
+
+
+def head_loss(logits, truth, method, counts):
+    if method == "class weights":
+        return F.cross_entropy(logits, truth, weight=counts.sum() / (7 * counts))
+    losses = F.cross_entropy(logits, truth, reduction="none")
+    return ((1 - torch.exp(-losses)) ** 2 * losses).mean() if method == "focal loss" else losses.mean()
+
+
+# %% [markdown]
+# The loop is the one of notebook 02 once more, with features for images.
+
+
+# %%
+def train_head(features, labels, method, seed):
+    """The predictions of a head trained on features (n, ...) and labels (n,)."""
+    generator = torch.Generator().manual_seed(seed)
+    counts = torch.bincount(labels, minlength=7).clamp(min=1).float()
+    trained = split_at(build_model("resnet18", weights, head, seed), head)[1].train()
+    optimizer = torch.optim.AdamW(trained.parameters(), lr=0.002 if head == "fc" else learning_rate)
+    for _ in range(head_epochs):
+        order = torch.randperm(len(labels), generator=generator)
+        if method == "balanced sampling":
+            order = torch.multinomial(1 / counts[labels], len(labels), replacement=True, generator=generator)
+        for chosen in batches(order, 128):
+            loss = head_loss(trained(features[chosen]), labels[chosen], method, counts)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    with torch.inference_mode():
+        logits = torch.cat([trained.eval()(part) for part in cached[1].split(1024)])
+    return as_predictions(logits.numpy())
+
+
+# %% tags=["nbval-ignore-output"]
+def adjusted(predictions, tau, shares):
+    """Logit adjustment: probabilities over their class's share (7,) to the power of tau, summing to 1 again."""
+    powers = predictions[list(CLASSES)] / np.asarray(shares) ** tau
+    return predictions.assign(**powers.div(powers.sum(axis=1), axis=0))
+
+
+shares = np.bincount(train.labels, minlength=7) / len(train)
+methods = ("plain", "class weights", "balanced sampling", "focal loss")
+tried = {method: [train_head(cached[0], labels, method, s) for s in range(seeds)] for method in methods}
+tried["logit adjustment, tau 1"] = [adjusted(table, 1, shares) for table in tried["plain"]]
+
+# %% [markdown]
+# Means over the seeds on PrivateTest, and what each remedy changes against *plain*, with 95 % intervals between images
+# (bootstrap on the same images for both). A remedy is worth having when recall rises and macro-F1, the mean F1 of the
+# seven classes, does not fall. FER-2013's PrivateTest has 55 images of disgust, so that a recall near one half is
+# uncertain by some 13 points to each side; the sample has three.
+
+
+# %% tags=["nbval-ignore-output"]
+def recall_of_disgust(draws):
+    return draws["disgust", "recall"]
+
+
+def macro_f1(draws):
+    return draws.xs("f1", axis=1, level=1)[list(CLASSES)].mean(axis=1)
+
+
+def remedies(tried):
+    draws, rows = {}, {}
+    for method, tables in tried.items():
+        private = [table[table["usage"] == "PrivateTest"] for table in tables]
+        draws[method] = measures.bootstrap(*private, n=300)
+        per_class = sum(measures.per_class(table) for table in private) / len(private)
+        accuracy = np.mean([measures.correct(table).mean() for table in private])
+        row = {"recall": per_class.loc["disgust", "recall"], "precision": per_class.loc["disgust", "precision"]}
+        rows[method] = row | {"macro-F1": per_class["f1"].mean(), "accuracy": accuracy}
+        for name, of in {"recall": recall_of_disgust, "macro-F1": macro_f1}.items():
+            change = (of(draws[method]) - of(draws["plain"])).quantile([0.025, 0.975])
+            rows[method][f"{name} +"] = f"{change.iloc[0]:+.2f} to {change.iloc[1]:+.2f}" if method != "plain" else ""
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("disgust, PrivateTest")
+
+
+table = remedies(tried)
+note = f"{dataset.name}, {head} trained, {head_epochs} epochs, mean of {seeds} seeds; +: change, 95 % interval"
+work.save_table(table, "beyond_disgust", note=note)
+show_table(table, note=note)
+
+# %% [markdown]
+# ## A slider for tau
+#
+# Logit adjustment needs no training, so tau can be turned afterwards. The picture shows the whole range; with a running
+# kernel, the slider gives the numbers. Macro-F1 has a hill: beyond it, recall is bought with too many false alarms.
+
+
+# %% tags=["nbval-ignore-output"]
+def by_tau(predictions, shares, usage="PrivateTest"):
+    part, rows = predictions[predictions["usage"] == usage], {}
+    for tau in np.arange(0, 1.51, 0.125):
+        per_class = measures.per_class(turned := adjusted(part, tau, shares))
+        row = {
+            "recall of disgust": per_class.loc["disgust", "recall"],
+            "its precision": per_class.loc["disgust", "precision"],
+        }
+        rows[tau] = row | {"macro-F1": per_class["f1"].mean(), "accuracy": measures.correct(turned).mean()}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def show_tau(panels, place, note):
+    figure = curves(panels, "tau", "share", "Logit adjustment: what tau gives and takes", note)
+    place.save_figure(figure, "beyond_tau")
+    show_figure(figure)
+
+
+show_tau({name: by_tau(run.predictions, shares) for name, run in networks.items()}, work, f"PrivateTest. {protocol}")
+
+# %% tags=["nbval-ignore-output"]
+which = ipywidgets.Dropdown(options=list(networks), value="layer4 and fc", description="trained")
+slider, numbers = ipywidgets.FloatSlider(value=0.5, max=1.5, step=0.05, description="tau"), ipywidgets.HTML()
+
+
+def turn(_=None):
+    turned = adjusted(networks[which.value].predictions, slider.value, shares)
+    per_class = measures.per_class(turned[turned["usage"] == "PrivateTest"])[["precision", "recall", "f1", "support"]]
+    numbers.value = per_class.round(2).to_html(border=0)
+
+
+for knob in (which, slider):
+    knob.observe(turn, "value")
+turn()
+ipywidgets.VBox([ipywidgets.HBox([which, slider]), numbers])
+
+# %% [markdown]
+# ## Is it the number of images?
+#
+# The paper says so. It cannot be tried with more images of disgust, for there are none; but with *fewer of happy*, the
+# largest and best class: down to as many as disgust has. If happy then is recognised no better than disgust, the number
+# explains it; if it stays above, disgust is also harder.
+
+
+# %% tags=["nbval-ignore-output"]
+def with_fewer_happy(count, seed):
+    """Recall of happy, and of disgust, on PrivateTest when only `count` images of happy are trained on."""
+    happy, rng = np.flatnonzero(train.labels == CLASSES.index("happy")), np.random.default_rng(seed)
+    left_out = rng.permutation(happy)[count:]
+    kept = torch.from_numpy(np.setdiff1d(np.arange(len(train)), left_out))
+    table = train_head(cached[0][kept], labels[kept], "plain", seed)
+    recall = measures.per_class(table[table["usage"] == "PrivateTest"])["recall"]
+    return {"happy": recall["happy"], "disgust (always as many)": recall["disgust"]}
+
+
+few, all_happy = (int((train.labels == CLASSES.index(name)).sum()) for name in ("disgust", "happy"))
+steps = [few, 2 * few, 4 * few, 8 * few, all_happy]
+fewer = {n: pd.DataFrame([with_fewer_happy(n, s) for s in range(seeds)]).mean() for n in steps}
+fewer = pd.DataFrame.from_dict(fewer, orient="index").rename_axis("images of happy")
+work.save_table(fewer, "beyond_happy", note=f"recall on PrivateTest, mean of {seeds} seeds, {dataset.name}")
+
+
+# %% tags=["nbval-ignore-output"]
+def show_fewer_happy(fewer, place, note):
+    title = "Recall of happy when it has few training images"
+    figure = curves({"": fewer}, "training images of happy", "recall", title, note)
+    place.save_figure(figure, "beyond_happy")
+    show_figure(figure)
+    show_table(fewer)
+
+
+show_fewer_happy(fewer, work, f"{dataset.name}, PrivateTest, {head} trained, mean of {seeds} seeds")
+
+# %% [markdown]
+# ## A second opinion
+#
+# Networks err in different places, so their mean errs less. And one network has two opinions for the price of two: of
+# the face, and of its mirror image. Ask ResNet18, 34 and 50 of this run folder (as far as notebooks 02 to 04 left them)
+# together.
+
+
+# %% tags=["nbval-ignore-output"]
+def together(tables):
+    """The mean of the probabilities, images matched by file."""
+    order = tables[0]["file"]
+    scores = [table.set_index("file").loc[order, list(CLASSES)].to_numpy() for table in tables]
+    return tables[0].assign(**pd.DataFrame(np.mean(scores, axis=0), tables[0].index, list(CLASSES)))
+
+
+def mirrored(run):
+    images = torch.from_numpy(test.images).flip(2)
+    scores = predict(run.load_model(), images, Preprocess(run.config["image_size"]))
+    return run.predictions.assign(**pd.DataFrame(scores, run.predictions.index, list(CLASSES)))
+
+
+def opinion(table, cost):
+    private = table[table["usage"] == "PrivateTest"]
+    macro = measures.per_class(private)["f1"].mean()
+    return {"accuracy": measures.correct(private).mean(), "macro-F1": macro, "multiply-adds, M": round(cost / 1e6)}
+
+
+# %% tags=["nbval-ignore-output"]
+rows = {}
+for name, run in networks.items():
+    cost = run.config["multiply_adds"]
+    rows[name] = opinion(run.predictions, cost)
+    rows[f"{name}, and mirrored"] = opinion(together([run.predictions, mirrored(run)]), 2 * cost)
+rows["all of these"] = opinion(together([run.predictions for run in networks.values()]), len(networks) * cost)
+own = work.runs()
+three = [own[name] for name in ("resnet18", "resnet34", "resnet50")
+         if name in own and own[name].config["fingerprint"] == dataset.fingerprint]  # fmt: skip
+if len(three) == 3:
+    cost = sum(run.config["multiply_adds"] for run in three)
+    rows["ResNet18, 34 and 50"] = opinion(together([run.predictions for run in three]), cost)
+show_table(pd.DataFrame.from_dict(rows, orient="index").rename_axis("PrivateTest"), note=dataset.name)
+
+# %% [markdown]
+# # Part B: reference results on the real FER-2013
+#
+# **From here on everything is measured on real faces**: predictions that come with the project, and three small tables
+# that the cells above made once from FER-2013.
+#
+# ## Hand-made features alone
+
+# %%
+real = handmade_predictions()
+costs = {name: {"features": int(s["features"]), "CPU seconds": s["fit_seconds"]} for name, s in (
+    (name, pd.read_json(FOLDER / f"svm_{name}" / "settings.json", typ="series")) for name in real)}  # fmt: skip
+show_alone(real, work.reference, "FER-2013, PrivateTest; CPU seconds of fitting on one busy core", costs)
+
+# %% [markdown]
+# LBP with an RBF machine gets 58 % right, and finds disgust rather better than the rest (F1 .68). Fitting took 191
+# seconds of one core; training `layer4` of ResNet18, 29 minutes of two. But the machine keeps 26,194 of the 28,709
+# training images as support vectors, and compares each new face with all of them: 4.4 ms a face on one core,
+# and more with every image that it is given. The linear machines stay below 47 % and hardly ever say disgust. HOG and
+# higher-order statistics with RBF were **not run**.
+
+# %% [markdown]
+# ## Beside the networks
+#
+# All reference runs, runs of the same network with other seeds as one row.
+
+# %%
+groups = {}
+for run in reference_runs().values():
+    c = run.config
+    kind = f"{c['model']} {c['trainable']} {c['image_size']} px" + ", cached" * bool(c["cached_views"])
+    kind += ", leak-free train" * bool(c.get("leak_free_train")) + f"; {c['weights_label']}"
+    groups.setdefault(kind, []).append(run)
+show_fusion(
+    groups,
+    real["lbp_rbf"],
+    work.reference,
+    "beyond_fusion",
+    f"LBP, RBF. FER-2013, {columns_say}",
+)
+
+# %% [markdown]
+# The pattern of the sample, on real faces: `fc` alone gains ten points, the networks from random weights four and more,
+# `layer4` two (62.7 to 64.8 %, p < .001; 1.8 leak-free), all layers half a point, which may be chance (p = .28).
+
+# %% [markdown]
+# ## The claim "minimal gains"
+#
+# The rule, written after a first look at one run of `layer4` and before any run with other seeds: a gain of more than
+# one point is not minimal. One run cannot tell: it needs seeds.
+
+# %%
+for runs in (runs for kind, runs in groups.items() if " layer4 64 px;" in kind):
+    checked = check_claim("features", beside_features({runs[0].config["model"]: runs}, real["lbp_rbf"]))
+    print("\n".join(f"{key}: {value}" for key, value in checked.items() if key != "where"), end="\n\n")
+
+# %% [markdown]
+# At the paper's setting (`layer4` and `fc`) the network of the reference run gains more than a point. With one run, the
+# rule leaves it open; with more seeds in the project, their rows above and the verdict are theirs.
+
+# %% [markdown]
+# ## Early fusion
+#
+# The cell of part A on FER-2013, for the frozen backbone's pooled vectors (`fc`). For `layer4` and all layers, whose
+# networks are not in the project or take longer, it was **not run**.
+
+# %%
+beyond = FOLDER / "beyond"
+if (beyond / "early.csv").exists():
+    show_table(pd.read_csv(beyond / "early.csv", index_col=0), note="FER-2013, 64 px, accuracy on PrivateTest")
+
+# %% [markdown]
+# ## Disgust
+#
+# The remedies on the frozen backbone's features, `fc` trained. With `layer4` trained instead, they are prepared and
+# **not run** here: `papermill notebooks/08_beyond_the_paper.ipynb out.ipynb -p data /path/to/archive.zip -p image_size
+# 64 -p head layer4 -p head_epochs 8` makes fifteen trainings.
+
+# %%
+if (beyond / "disgust.csv").exists():
+    remedied = pd.read_csv(beyond / "disgust.csv", index_col=0).fillna("")
+    show_table(remedied, note=(beyond / "disgust.md").read_text(encoding="utf-8"))
+
+# %% [markdown]
+# Logit adjustment needs predictions only, so it can be tried on every reference run.
+
+# %%
+counts = next(iter(reference_runs().values())).config["data"]["counts"]["Training"]
+real_shares = np.array([counts[name] for name in CLASSES]) / counts["all"]
+depths = {"layer4": "resnet18_layer4_64px", "all layers": "resnet18_all_64px"}
+shown = {name: reference_runs()[run] for name, run in depths.items()}
+panels = {name: by_tau(run.predictions, real_shares) for name, run in shown.items()}
+show_tau(panels, work.reference, "FER-2013, PrivateTest, ResNet18, 64 px")
+
+# %% [markdown]
+# Choose tau on PublicTest, by macro-F1, and test it on PrivateTest:
+
+# %%
+rows = {}
+for name, run in shown.items():
+    tau = by_tau(run.predictions, real_shares, "PublicTest")["macro-F1"].idxmax()
+    private = remedies({"plain": [run.predictions], "adjusted": [adjusted(run.predictions, tau, real_shares)]})
+    rows |= {
+        f"{name}, {kind}": {"tau": tau if kind == "adjusted" else 0} | row.to_dict() for kind, row in private.iterrows()
+    }
+show_table(pd.DataFrame.from_dict(rows, orient="index"), note="FER-2013, PrivateTest; tau chosen on PublicTest")
+
+# %% [markdown]
+# No gain. For `layer4`, PublicTest prefers tau = 0, no adjustment. For all layers it prefers .375, and on PrivateTest
+# recall stays where it was while macro-F1 falls by one to two points: 56 images of disgust in PublicTest are too few to
+# choose by. What does raise recall without losing macro-F1 is training more layers: from .49 to .62.
+
+# %% [markdown]
+# ## Fewer happy faces
+
+# %%
+if (beyond / "happy.csv").exists():
+    real_fewer = pd.read_csv(beyond / "happy.csv", index_col=0)
+    show_fewer_happy(
+        real_fewer, work.reference, "FER-2013, PrivateTest, fc trained on frozen features, mean of 3 seeds"
+    )
+
+# %% [markdown]
+# ## A second opinion, on real faces
+#
+# The three networks from random weights, the ResNet18 with all layers trained, and LBP.
+
+# %%
+rows, reference = {}, reference_runs()
+scratch = [reference[f"resnet{depth}_scratch_48px"] for depth in (18, 34, 50)]
+best = reference["resnet18_all_64px"]
+cost = [run.config["multiply_adds"] for run in scratch]
+for run, name in zip(scratch, ("ResNet18", "ResNet34", "ResNet50"), strict=True):
+    rows[f"{name}, random weights"] = opinion(run.predictions, run.config["multiply_adds"])
+rows["these three together"] = opinion(together([run.predictions for run in scratch]), sum(cost))
+rows["ResNet18, all layers, 64 px"] = opinion(best.predictions, best.config["multiply_adds"])
+second = reference["resnet18_layer4_64px"]
+pair = together([best.predictions, second.predictions])
+rows["the same and layer4 alone trained"] = opinion(pair, best.config["multiply_adds"] + second.config["multiply_adds"])
+show_table(pd.DataFrame.from_dict(rows, orient="index").rename_axis("PrivateTest"), note="FER-2013")
+
+# %% [markdown]
+# A mean is no better than its best member when the others are much worse: the three together reach 54.4 %, ResNet18 of
+# them alone 54.6 %; and 68.8 % instead of 69.1 % for the pair. Here the cheapest second opinion is the best: LBP, with
+# weights learnt on PublicTest.
+#
+# ## What to take along
+#
+# * Hand-made features know something that networks do not: where the network is weak they add much, where it is strong
+#   little. Weights must be learnt on images put aside.
+# * Most remedies for a rare class trade precision for recall. Ask for macro-F1, and for intervals: few images mean wide
+#   ones.
+# * The plain mean of several networks helps when they are about equally good, not when one is much better; the cost
+#   adds up in any case.
+#
+# **Exercises.** (1) Fuse the network with `moments` instead of LBP. (2) Fuse with weights fitted on *training* images:
+# what goes wrong? (3) What is the best tau on PublicTest, and does it stay the best on PrivateTest? (4) Train with few
+# images of *surprise* instead of happy.
+#
+# Back to [the start of the series](01_explore_fer2013.ipynb).
