@@ -176,6 +176,15 @@ def embed(folder: Path) -> None:
 
 
 @main.command()
+def lesson() -> None:
+    """For maintainers: make the lesson's students' copy, and its solutions executed, from the source."""
+    from .series.lesson import write_copies
+
+    for written in write_copies():
+        click.echo(written)
+
+
+@main.command()
 @click.option("--source", default="0", show_default=True, help="Camera number, video, image or folder, or 'demo'.")
 @click.option("--table", type=click.Path(path_type=Path), help="Write a row for every face of every frame (.csv).")
 @click.option(

@@ -95,7 +95,7 @@ def run(profile: Profile, jobs: list[Job], run_dir: Path, folder: Path = NOTEBOO
     """
     failures = []
     busy = f"Another run is at work in {run_dir}; wait for its end, or give another --run-dir."
-    with locked(run_dir / ".lock", busy), _own_kernel():
+    with locked(run_dir / ".lock", busy), own_kernel():
         series = Series.open(run_dir, profile.name)
         for job in jobs:
             if series.is_done(job):
@@ -148,7 +148,7 @@ def _clock(seconds: float) -> str:
 
 
 @contextmanager
-def _own_kernel() -> Iterator[None]:
+def own_kernel() -> Iterator[None]:
     """Make "python3" mean this very interpreter, whatever kernels are installed.
 
     A kernel specification in a temporary folder that Jupyter searches first. MPLBACKEND is put aside, because with
