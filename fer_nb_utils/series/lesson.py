@@ -1,9 +1,5 @@
-"""The classroom's lesson: what its cells need, and its two copies, made from one source.
+"""What the cells of the classroom's lesson need: checks, quizzes, a live curve, a short training."""
 
-In the source, the lines of an exercise between `# solution` and `# end` are what pupils write themselves.
-"""
-
-import re
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,26 +7,17 @@ from html import escape
 from pathlib import Path
 
 import ipywidgets
-import jupytext
 import matplotlib.pyplot as plt
-import nbformat
 import torch
 from IPython.display import display
 from matplotlib.figure import Figure
-from nbformat import NotebookNode
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torchvision.models import ResNet
 
-from ..files import atomic_path
 from ..networks.resnets import split_at, train_mode
 from ..networks.transforms import batches
-from ..paths import NOTEBOOKS
-from .maintain import cleaned
 
-SOURCE = NOTEBOOKS / "classroom" / "transfer_learning.py"
-SOLVED = re.compile(r"^( *)# solution\n(.*?)^ *# end\n?", re.MULTILINE | re.DOTALL)
-STUB = 'raise NotImplementedError("Write this part yourself, then run the cell again.")\n'
 QUIZZES = Path(__file__).parent / "templates" / "quizzes.toml"
 
 
@@ -115,41 +102,3 @@ def fit(head: nn.Module, features: Tensor, labels: Tensor, passes: int, seed: in
 def accuracy(head: nn.Module, features: Tensor, labels: Tensor) -> float:
     """The share of `labels` that the head, in evaluation mode, gives."""
     return (head.eval()(features).argmax(dim=1) == labels).float().mean().item()
-
-
-def student_copy(source: NotebookNode) -> NotebookNode:
-    """The lesson without solutions and outputs."""
-    return _copy(source, lambda part: part[1] + STUB)
-
-
-def solution_copy(source: NotebookNode) -> NotebookNode:
-    """The lesson with solutions, without the marks around them."""
-    return _copy(source, lambda part: part[2])
-
-
-def _copy(source: NotebookNode, written: object) -> NotebookNode:
-    copy = nbformat.from_dict(source)
-    for cell in copy.cells:
-        if "exercise" in cell.metadata.get("tags", []):
-            cell.source = SOLVED.sub(written, cell.source + "\n").rstrip("\n")
-    return cleaned(copy)
-
-
-def write_copies() -> list[Path]:
-    """Write the students' copy, and the solutions executed; returns their paths. Raises papermill's errors."""
-    import papermill
-
-    from .execute import own_kernel
-
-    source = jupytext.read(SOURCE, fmt="py:percent")
-    paths = [SOURCE.with_suffix(".ipynb"), SOURCE.with_name(f"{SOURCE.stem}_solutions.ipynb")]
-    with own_kernel(), atomic_path(paths[1]) as temporary:
-        papermill.execute_notebook(solution_copy(source), temporary, cwd=SOURCE.parent, progress_bar=False)
-        nbformat.write(cleaned(nbformat.read(temporary, as_version=4)), temporary)
-    with atomic_path(paths[0]) as temporary:
-        student = student_copy(source)
-        for cell in student.cells:
-            if cell.cell_type == "code":
-                cell.execution_count = None
-        nbformat.write(student, temporary)
-    return paths

@@ -101,8 +101,8 @@ def puppet_sheet(network: Network, person: int = 3) -> Figure:
     figure, axes = plt.subplots(2, 7, figsize=(10, 3.6), layout="constrained", height_ratios=(3, 2))
     for column, face, answer, name in zip(axes.T, faces, probabilities(network, faces), CLASSES, strict=True):
         column[0].imshow(face, cmap="gray")
-        units = " ".join(map(str, ACTION_UNITS[name])) or "none"
-        column[0].set(title=f"{name}\nAU {units}", xticks=[], yticks=[])
+        units = " ".join(map(str, ("AU", *ACTION_UNITS[name]))) if ACTION_UNITS[name] else "at rest"
+        column[0].set(title=f"{name}\n{units}", xticks=[], yticks=[])
         column[0].title.set_fontsize(9)
         column[1].barh(CLASSES, answer, color=CLASS_COLORS.values())
         column[1].set(xlim=(0, 1), xticks=(0, 1))
