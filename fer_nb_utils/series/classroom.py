@@ -34,7 +34,6 @@ def make_pack(folder: Path, platforms: Sequence[str], python: str, torch: str | 
     wheels = folder / "wheels"
     wheels.mkdir(parents=True)
     _run("pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", wheels, ROOT)
-    (own,) = wheels.iterdir()
     for platform in platforms:
         system, tags = PLATFORMS[platform]
         cpu = ["--extra-index-url", CPU_TORCH] if platform == "linux" and not torch else []
@@ -42,7 +41,7 @@ def make_pack(folder: Path, platforms: Sequence[str], python: str, torch: str | 
             asked, resolved = Path(scratch, "asked.txt"), Path(scratch, "resolved.txt")
             asked.write_text("\n".join([*_runtime(pins.read_text("utf-8"), platform, torch), "setuptools", "wheel"]))
             choice = ["--python-platform", system, "--python-version", python, "--no-header", "--no-annotate"]
-            found = ["--find-links", wheels, "--index-strategy", "unsafe-best-match", *cpu]
+            found = ["--index-strategy", "unsafe-best-match", *cpu]
             _run("uv", "pip", "compile", "--quiet", *choice, *found, "--output-file", resolved, asked)
             names = [part for tag in (*tags, "any") for part in ("--platform", tag)]
             choice = ["--only-binary=:all:", "--no-deps", "--python-version", python, *names, "--dest", wheels]

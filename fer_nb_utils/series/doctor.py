@@ -64,9 +64,9 @@ def _kernel() -> str:
 
 
 def _jupyterlab() -> str:
-    places = [Path(sys.prefix, "share", "jupyter", "labextensions", name) for name in ("@jupyter-widgets", "anywidget")]
-    missing = [place.name for place in places if not place.is_dir()]
-    return f"{version('jupyterlab')} with widgets" if _sure(not missing, f"without {', '.join(missing)}") else ""
+    extensions = Path(sys.prefix, "share", "jupyter", "labextensions")
+    missing = [name for name in ("@jupyter-widgets", "anywidget") if not (extensions / name).is_dir()]
+    return _sure(not missing and f"{version('jupyterlab')} with widgets", f"without {', '.join(missing)}")
 
 
 def _torch() -> str:
@@ -96,16 +96,7 @@ def _camera() -> str:
     return _sure(seen and "camera 0 gives pictures", "camera 0 gives no picture")
 
 
-def _chromium() -> str:
-    return _sure(next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""), "none")
-
-
-def _disk() -> str:
-    free = shutil.disk_usage(ROOT).free / 1e9
-    return _sure(free > 2 and f"{free:.0f} GB free", f"{free:.1f} GB free at {ROOT}")
-
-
-def _cache() -> str:
+def _cache() -> Path:
     from ..data.cache import cache_folder
     from ..files import check_writable
 
@@ -113,16 +104,24 @@ def _cache() -> str:
     return cache_folder()
 
 
-def _fer2013() -> str:
-    path = os.environ.get("FER2013_PATH", "")
-    return _sure(path and Path(path).exists() and path, f"FER2013_PATH is {path!r}")
-
-
 def _imagenet() -> str:
     import torch
 
     folder = Path(torch.hub.get_dir(), "checkpoints")
     return _sure(", ".join(path.name for path in folder.glob("resnet*.pth")), f"none in {folder}")
+
+
+def _chromium() -> str:
+    return _sure(next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""), "none")
+
+
+def _disk() -> str:
+    return _sure((free := shutil.disk_usage(ROOT).free / 1e9) > 2 and f"{free:.0f} GB free", f"{free:.1f} GB free")
+
+
+def _fer2013() -> str:
+    path = os.environ.get("FER2013_PATH", "")
+    return _sure(path and Path(path).exists() and path, f"FER2013_PATH is {path!r}")
 
 
 # name -> whether the series needs it, check, and what to do where it fails

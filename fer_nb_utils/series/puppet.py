@@ -3,6 +3,7 @@
 Names of the action units after P. Ekman and W. V. Friesen, "Facial Action Coding System" (1978).
 """
 
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -20,21 +21,8 @@ from ..networks.load import Network, load_network
 from ..networks.prediction import predict
 from .widgets import bars, picture, row, width
 
-UNITS = {
-    1: "inner brow raiser: brows up in the middle",
-    2: "outer brow raiser: brows up outside",
-    4: "brow lowerer: frown",
-    5: "upper lid raiser: eyes wide",
-    6: "cheek raiser: crow's feet",
-    7: "lid tightener: narrow eyes",
-    9: "nose wrinkler",
-    12: "lip corner puller: smile",
-    15: "lip corner depressor: corners down",
-    16: "lower lip depressor: lower teeth",
-    20: "lip stretcher: mouth wide",
-    23: "lip tightener: thin lips",
-    26: "jaw drop: mouth open",
-}
+TEXTS = Path(__file__).parent / "templates" / "action_units.toml"
+UNITS = {int(unit): name for unit, name in tomllib.loads(TEXTS.read_text(encoding="utf-8")).items()}
 SIZE = 48  # pixels of the face that the network sees, as in FER-2013
 SCALE = 1.25  # framed about as closely as FER-2013
 
