@@ -14,13 +14,21 @@ release = __version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
 root_doc = "README"
 include_patterns = [
-    *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", ".site/api.md", "notebooks/*.ipynb", "notebooks/classroom/*.ipynb"),
-    *("notebooks/classroom/*.md", "fer_nb_utils/data/*.md", "fer_nb_utils/networks/checkpoints/*.md", ".site/results.md"),
-]  # fmt: skip
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    ".site/*.md",
+    "notebooks/*.ipynb",
+    "notebooks/classroom/*.ipynb",
+    "notebooks/classroom/*.md",
+    "fer_nb_utils/data/*.md",
+    "fer_nb_utils/networks/checkpoints/*.md",
+]
 nb_execution_mode = "off"  # the notebooks are committed executed
 myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
-suppress_warnings = ["myst.header", "myst.xref_missing", "mystnb.mime_priority"]
+exclude_patterns = ["**/.*.ipynb"]  # being written
+suppress_warnings = ["myst.header", "mystnb.mime_priority"]
 autodoc_default_options = {"members": True, "member-order": "bysource"}
 html_theme = "sphinx_book_theme"
 html_title = project

@@ -48,6 +48,7 @@ def make_pack(folder: Path, platforms: Sequence[str], python: str, torch: str | 
             _run("pip", "download", "--quiet", *choice, *cpu, "--requirement", resolved)
     ignored = shutil.ignore_patterns("*.py", "transfer_learning_solutions.ipynb", "for_teachers.md", ".*")
     shutil.copytree(NOTEBOOKS, folder / "notebooks", ignore=ignored)
+    shutil.copy(NOTEBOOKS / "classroom" / "lesson.py", folder / "notebooks" / "classroom")
     shutil.copytree(ROOT / "figures", folder / "figures", ignore=shutil.ignore_patterns("*.csv", "*.svg"))
     (folder / "for the teacher").mkdir()
     for name in ("transfer_learning_solutions.ipynb", "for_teachers.md"):

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from lesson import accuracy, fit, frozen_features
 from matplotlib.figure import Figure
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
@@ -26,7 +27,6 @@ from fer_nb_utils.networks.load import Network, load_network
 from fer_nb_utils.networks.resnets import build_model, split_at, train_mode
 from fer_nb_utils.networks.transforms import Preprocess
 from fer_nb_utils.paths import ROOT
-from fer_nb_utils.series.lesson import accuracy, fit, frozen_features
 from fer_nb_utils.series.puppet import SCALE, SIZE, probabilities
 
 FOLDER = ROOT / "figures" / "classroom"
@@ -43,7 +43,7 @@ inputs, questions = (Preprocess(48)(torch.from_numpy(part.images)) for part in (
 
 
 def slide(title: str, rows: int = 1, columns: int = 1, **options: object) -> tuple[Figure, np.ndarray]:
-    figure, axes = plt.subplots(rows, columns, figsize=(13.33, 7.5), squeeze=False, **options)
+    figure, axes = plt.subplots(rows, columns, figsize=(40 / 3, 7.5), squeeze=False, **options)
     figure.suptitle(title, fontsize=32, fontweight="bold")
     return figure, axes
 
@@ -69,7 +69,7 @@ def nearest_faces(known: torch.Tensor, asked: torch.Tensor) -> Figure:
     nearest = (normal(asked) @ normal(known).T).argmax(dim=1)
     same = (labels[nearest] == answers).float().mean()
     chance = float((torch.bincount(labels) / len(labels) * torch.bincount(answers) / len(answers)).sum())
-    figure, axes = slide(f"Nearest face: same expression in {same:.0%} (by chance {chance:.0%})", 2, 5)
+    figure, axes = slide(f"Same expression: {same:.0%} (by chance: {chance:.0%})", 2, 5)
     for column, label in enumerate((0, 2, 3, 4, 6)):
         row = int(torch.argmax((answers == label).int()))
         show(axes[0, column], others.images[row], CLASSES[label])
@@ -109,9 +109,10 @@ def fc_and_layer4(histories: dict[str, list]) -> Figure:
     for axis, (first, right) in zip(axes[0], histories.items(), strict=True):
         passes = range(1, len(right) + 1)
         for values, color, name in zip(np.transpose(right), (PALE, BLUE), ("learns from", "others"), strict=True):
+            place = (6, values[-1] + (0.05 if color == PALE else -0.1))
             axis.plot(passes, values, color=color)
-            axis.annotate(f"{name}: {values[-1]:.0%}", (passes[-1], values[-1]), ha="right", va="bottom")
-        axis.set(title="fc" if first == "fc" else "layer4 and fc", xlabel="passes", ylim=(0, 1.1), yticks=(0, 0.5, 1))
+            axis.annotate(f"{name}: {values[-1]:.0%}", place, ha="right")
+        axis.set(title="fc" if first == "fc" else "layer4 and fc", xlabel="passes", ylim=(0, 1.15), yticks=(0, 0.5, 1))
     axes[0, 0].set_ylabel("right")
     return figure
 

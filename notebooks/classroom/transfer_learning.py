@@ -39,6 +39,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from IPython.display import display
+from lesson import LiveCurve, accuracy, checking, fit, frozen_features, quiz
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.pipeline import make_pipeline
@@ -49,7 +50,6 @@ from fer_nb_utils.data.dataset import load, split_validation
 from fer_nb_utils.networks.load import EMBEDDED, Network
 from fer_nb_utils.networks.resnets import build_model, split_at
 from fer_nb_utils.networks.transforms import Preprocess, batches
-from fer_nb_utils.series.lesson import LiveCurve, accuracy, checking, fit, frozen_features, quiz
 from fer_nb_utils.series.puppet import Puppet, puppet_sheet
 from fer_nb_utils.series.show import show_figure
 

@@ -41,7 +41,8 @@ def test_the_pack_is_whole(commands, tmp_path):
         assert (stick / script).is_file()
     notebooks = {path.name for path in stick.glob("notebooks/**/*") if path.is_file()}
     assert "transfer_learning.ipynb" in notebooks and "06_live_webcam.ipynb" in notebooks
-    assert not any("solutions" in name or name.endswith(".py") for name in notebooks)
+    assert not any("solutions" in name for name in notebooks)
+    assert {name for name in notebooks if not name.endswith(".ipynb")} == {"lesson.py", "quizzes.toml"}
     assert (stick / "for the teacher" / "transfer_learning_solutions.ipynb").is_file()
 
 

@@ -2,21 +2,16 @@
 
 import ast
 import tomllib
-from importlib.machinery import SourceFileLoader
 from types import SimpleNamespace
 
 import ipywidgets
 import jupytext
+import lesson
+import make_copies
 import nbformat
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
-
-from fer_nb_utils.paths import NOTEBOOKS
-from fer_nb_utils.series import lesson
-from fer_nb_utils.series.lesson import NotYetError, checking, quiz
-
-FOLDER = NOTEBOOKS / "classroom"
-make_copies = SourceFileLoader("make_copies", str(FOLDER / "make_copies.py")).load_module()
+from lesson import NotYetError, checking, quiz
 
 SOURCE = jupytext.read(make_copies.SOURCE, fmt="py:percent")
 STUDENTS = nbformat.read(make_copies.STUDENTS, 4)
@@ -145,9 +140,7 @@ def test_students_get_no_outputs_and_teachers_get_them_all():
 
 
 def test_a_notebook_shows_the_sentence_alone(capsys):
-    InteractiveShell().run_cell(
-        "from fer_nb_utils.series.lesson import checking\nwith checking('exercise 9'):\n    assert 0, 'Too small.'"
-    )
+    InteractiveShell().run_cell("from lesson import checking\nwith checking('exercise 9'):\n    assert 0, 'Too small.'")
     assert capsys.readouterr().out.strip() == "Not yet: Too small."
 
 
