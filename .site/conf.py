@@ -66,9 +66,18 @@ CHANGELOG
 """
 
 
+LINKS = {  # tables that the site shows on one page, and a folder, which it cannot show
+    "(figures/claims.md)": "(.site/results.md)",
+    "(figures/table2.md)": "(.site/results.md)",
+    "[fer_nb_utils/series/profiles](fer_nb_utils/series/profiles)": "`fer_nb_utils/series/profiles`",
+}
+
+
 def add_contents(_: object, name: str, source: list[str]) -> None:
     """The README is the front page; its table of contents belongs to the site alone."""
     if name == root_doc:
+        for link, target in LINKS.items():
+            source[0] = source[0].replace(link, target)
         source[0] += CONTENTS
 
 

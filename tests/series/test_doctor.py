@@ -112,6 +112,8 @@ def test_an_old_python(monkeypatch):
 def test_data_and_weights_are_absent_not_failed(monkeypatch, tmp_path):
     import torch
 
+    monkeypatch.delenv("FER2013_PATH", raising=False)
+    assert state("FER-2013")["found"] == "FER2013_PATH is not set"
     monkeypatch.setenv("FER2013_PATH", str(tmp_path / "nowhere"))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     assert state("FER-2013")["state"] == state("ImageNet weights")["state"] == "absent"
