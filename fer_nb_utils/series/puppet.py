@@ -46,12 +46,13 @@ class Puppet(ipywidgets.VBox):
         self.units = {unit: _slider(f"AU {unit} {name}", 0, 1) for unit, name in UNITS.items()}
         self.light = _slider("light, from left to right", -0.9, 0.9, -0.25)
         self.yaw, self.tilt = _slider("turned", -0.4, 0.4), _slider("tilted, degrees", -25, 25)
-        self.face, self.answer = (ipywidgets.HTML(layout=width(260)) for _ in range(2))
+        self.face, self.answer = ipywidgets.HTML(layout=width(230)), ipywidgets.HTML(layout=width(290))
         self.start.observe(self._express, "value")
         for control in (self.network, self.person, self.light, self.yaw, self.tilt, *self.units.values()):
             control.observe(self._show, "value")
-        sliders = row(*self.units.values(), self.light, self.yaw, self.tilt)
-        super().__init__([row(self.network, self.start, self.person), row(self.face, self.answer), sliders])
+        sliders = ipywidgets.VBox([*self.units.values(), self.light, self.yaw, self.tilt])
+        shown = ipywidgets.VBox([self.face, self.answer])
+        super().__init__([row(self.network, self.start, self.person), row(shown, sliders)])
         self._show()
 
     def draw(self) -> np.ndarray:
@@ -102,5 +103,5 @@ def puppet_sheet(network: Network, person: int = 3) -> Figure:
 
 def _slider(text: str, low: float, high: float, value: float = 0.0) -> ipywidgets.FloatSlider:
     step = (high - low) / 50
-    wide = {"style": {"description_width": "250px"}, "layout": width(480)}
+    wide = {"style": {"description_width": "280px"}, "layout": width(460)}
     return ipywidgets.FloatSlider(value=value, min=low, max=high, step=step, description=text, **wide)

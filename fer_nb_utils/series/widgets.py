@@ -163,7 +163,7 @@ def bars(shares: Mapping[str, float], marks: Mapping[str, tuple[str, str]]) -> s
             f'<div style="display:flex;align-items:center;line-height:1.7">'
             f'<span style="width:5em;text-align:right;padding-right:.6em">{name}</span>'
             f'<span style="width:{1.6 * share:.0f}px;height:1em;background:{colour}"></span>'
-            f'<span style="padding-left:.4em">{share:.0f} %{mark}</span></div>'
+            f'<span style="padding-left:.4em;white-space:nowrap">{share:.0f} %{mark}</span></div>'
         )
     return "".join(lines)
 
