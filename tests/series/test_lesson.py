@@ -12,6 +12,9 @@ import nbformat
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from lesson import NotYetError, checking, quiz
+from PIL import Image
+
+from fer_nb_utils.paths import ROOT
 
 SOURCE = jupytext.read(make_copies.SOURCE, fmt="py:percent")
 STUDENTS = nbformat.read(make_copies.STUDENTS, 4)
@@ -169,3 +172,11 @@ def test_the_curve_grows(monkeypatch):
     curve.add(2.0, 1.5)
     curve.add(1.0)
     assert [len(figure.axes[0].lines[0].get_xdata()) for figure in shown] == [2, 3]
+
+
+def test_ten_figures_fit_the_projector():
+    figures = sorted((ROOT / "figures" / "classroom").glob("*.png"))
+    assert [figure.name[:2] for figure in figures] == [f"{number:02}" for number in range(1, 11)]
+    for figure in figures:
+        width, height = Image.open(figure).size
+        assert abs(width / height - 16 / 9) < 0.01 and height >= 720
