@@ -217,6 +217,38 @@ def embed(folder: Path) -> None:
 
 
 @main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
+def doctor(as_json: bool) -> None:
+    """Say whether this computer can run the series, and what to do where it can't; then the exit status is 1."""
+    from .series.doctor import examine
+
+    results = examine()
+    if as_json:
+        click.echo(json.dumps(results, indent=2))
+    else:
+        for each in results:
+            click.echo(f"{each['state']:7} {each['name']:17} {each['found']}")
+            if each["remedy"]:
+                click.echo(f"{'':8}to do: {each['remedy']}")
+    sys.exit(any(each["state"] == "failed" for each in results))
+
+
+@main.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--platform", "platforms", multiple=True, type=click.Choice(["windows", "macos", "linux"]))
+@click.option("--python", default="3.12", show_default=True, help="The laptops' Python.")
+@click.option("--torch", help="Another torch than the tested one, such as 2.13.0+cpu.")
+def classroom(folder: Path, platforms: tuple[str, ...], python: str, torch: str | None) -> None:
+    """Make an offline pack for a USB stick in FOLDER: packages, notebooks, and what to double-click.
+
+    --platform may be given several times (default: all three). Needs uv: python -m pip install uv.
+    """
+    from .series.classroom import PLATFORMS, make_pack
+
+    click.echo(make_pack(folder, platforms or tuple(PLATFORMS), python, torch))
+
+
+@main.command()
 @click.option("--source", default="0", show_default=True, help="Camera number, video, image or folder, or 'demo'.")
 @click.option("--table", type=click.Path(path_type=Path), help="Write a row for every face of every frame (.csv).")
 @click.option(

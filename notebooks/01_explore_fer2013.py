@@ -53,8 +53,10 @@ from sklearn.metrics import accuracy_score, f1_score, recall_score
 from fer_nb_utils.data.audit import audit_index, index, load_index
 from fer_nb_utils.data.dataset import PUBLISHED, count_images, load, split_validation
 from fer_nb_utils.figures.data import class_counts, face_grid, mean_faces, pixel_statistics
+from fer_nb_utils.networks.load import EMBEDDED, load_network
 from fer_nb_utils.results.paper import PAPER_COUNTS
 from fer_nb_utils.series import widgets
+from fer_nb_utils.series.puppet import Puppet, puppet_sheet
 from fer_nb_utils.series.show import show_figure, show_table
 from fer_nb_utils.series.workspace import Workspace, check_parameters
 
@@ -119,6 +121,22 @@ if dataset.name != "FER-2013":
 
 # %% tags=["nbval-ignore-output"]
 widgets.browse_faces(dataset)
+
+# %% [markdown]
+# ## Action units: move a face yourself
+#
+# The drawn person below at full strength, with the action units of each expression, and what the embedded network,
+# which learnt from photographs of FER-2013, says about the drawing. Expect it to be right about the clear ones only.
+
+# %% tags=["nbval-ignore-output"]
+show_figure(puppet_sheet(load_network()), photographs=True)
+
+# %% [markdown]
+# With a running kernel, pull the sliders: which single action unit changes the answer most? Can you make a face that is
+# clear to you, and that the network gets wrong?
+
+# %% tags=["nbval-ignore-output"]
+Puppet({"FER-2013": EMBEDDED})
 
 # %% [markdown]
 # The mean of a class keeps what its faces share. Below it, what sets it apart: yellow is brighter than the average

@@ -65,6 +65,7 @@ from fer_nb_utils.live.widget import LiveCamera, trained_networks
 from fer_nb_utils.networks.load import EMBEDDED, load_network
 from fer_nb_utils.results.measures import confusion, per_class
 from fer_nb_utils.results.reference_runs import reference_runs
+from fer_nb_utils.series.puppet import Puppet, puppet_sheet
 from fer_nb_utils.series.show import show_figure, show_table
 from fer_nb_utils.series.workspace import Workspace, check_parameters
 
@@ -115,6 +116,19 @@ camera
 #
 # ![Screenshot of the camera cell: a face in a box, labelled happy, the bars of the seven probabilities, and the
 # controls](../figures/live_camera.png)
+
+# %% [markdown]
+# ## In a class: the puppet
+#
+# The same networks, without anybody's face: a drawn one, whose sliders are *action units*, the muscle groups of the
+# Facial Action Coding System (notebook 01). Here every expression at full strength; with a running kernel, pull the
+# sliders.
+
+# %% tags=["nbval-ignore-output"]
+show_figure(puppet_sheet(load_network()), photographs=True)
+
+# %% tags=["nbval-ignore-output"]
+Puppet(networks)
 
 # %% [markdown]
 # ## What happens to one frame

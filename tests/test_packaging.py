@@ -118,3 +118,16 @@ def test_no_room_imports_from_a_floor_above():
 def test_ruff_is_content(command):
     done = subprocess.run([sys.executable, "-m", "ruff", *command, ROOT], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
+
+
+def test_binder_takes_the_pinned_torch():
+    dependencies = yaml.safe_load((ROOT / ".binder" / "environment.yml").read_text())["dependencies"]
+    small = dependencies[-1]["pip"]
+    assert {f"{name}{pins()[name]}+cpu" for name in ("torch", "torchvision")} <= set(small)
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "CHANGELOG.md", "notebooks/classroom/for_teachers.md"])
+def test_other_pages_link_to_files_that_exist(name):
+    page = ROOT / name
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
+        assert (page.parent / target).exists(), target

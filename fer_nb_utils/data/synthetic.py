@@ -66,10 +66,24 @@ def draw_face(
     around the head. A grey level as `background` gives a plain one, None a blurred scene. With `rng` the
     action units vary one by one and the view's noise is added; without it, there is nothing random.
     """
-    view = view or View()
     strength = {unit: intensity for unit in ACTION_UNITS[expression]}
     if rng is not None:
         strength = {unit: value * rng.uniform(0.5, 1.2) for unit, value in strength.items()}
+    return draw_units(identity, strength, size, view or View(), background, rng)
+
+
+def draw_units(
+    identity: Identity,
+    strength: dict[int, float],
+    size: int,
+    view: View,
+    background: int | None = None,
+    rng: np.random.Generator | None = None,
+) -> np.ndarray:
+    """Draw one face, uint8 (size, size), by the strengths of its action units, 0 to about 1; the rest as `draw_face`.
+
+    The units drawn are those of ACTION_UNITS; others change nothing.
+    """
     pixels = size if size >= 96 else 2 * size  # small images are composed at twice their size, then reduced
     drawn = max(size, 80)
     layers = Head(identity, strength, view, round(2 * HALF * UNIT * drawn)).draw()

@@ -6,7 +6,7 @@ now and then. Controls wrap and faces shrink where the page is narrow.
 
 import io
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from html import escape
 
@@ -40,9 +40,9 @@ def browse_faces(dataset: Dataset, size: int = 40) -> ipywidgets.VBox:
     Their labels show on demand, and hide again with the next page.
     """
     splits = [usage for usage in USAGES if usage in dataset.usage]
-    expression = ipywidgets.Dropdown(options=[ANY, *CLASSES], description="expression", layout=_width(200))
-    split = ipywidgets.Dropdown(options=[ANY, *splits], description="split", layout=_width(200))
-    page = ipywidgets.BoundedIntText(value=1, min=1, description="page", layout=_width(180))
+    expression = ipywidgets.Dropdown(options=[ANY, *CLASSES], description="expression", layout=width(200))
+    split = ipywidgets.Dropdown(options=[ANY, *splits], description="split", layout=width(200))
+    page = ipywidgets.BoundedIntText(value=1, min=1, description="page", layout=width(180))
     caption, faces = ipywidgets.HTML(), ipywidgets.HTML()
 
     def draw(change=None) -> None:
@@ -63,7 +63,7 @@ def browse_faces(dataset: Dataset, size: int = 40) -> ipywidgets.VBox:
         control.observe(draw, "value")
     reveal = _labels_button(draw, expression, split, page)
     draw()
-    return ipywidgets.VBox([_row(expression, split, page, reveal), caption, faces])
+    return ipywidgets.VBox([row(expression, split, page, reveal), caption, faces])
 
 
 def augmentation_knobs(dataset: Dataset) -> ipywidgets.VBox:
@@ -80,9 +80,9 @@ def augmentation_knobs(dataset: Dataset) -> ipywidgets.VBox:
         top, step, unit = KNOBS[field.name]
         sliders[field.name] = ipywidgets.FloatSlider(
             value=field.default, max=top, step=step, description=f"{field.name}, {unit}",
-            style={"description_width": "140px"}, layout=_width(320),
+            style={"description_width": "140px"}, layout=width(320),
         )  # fmt: skip
-    wide = {"style": {"description_width": "140px"}, "layout": _width(240)}
+    wide = {"style": {"description_width": "140px"}, "layout": width(240)}
     seed = ipywidgets.BoundedIntText(value=0, max=9999, description="draw", **wide)
     faces = ipywidgets.HTML()
 
@@ -96,7 +96,7 @@ def augmentation_knobs(dataset: Dataset) -> ipywidgets.VBox:
     for knob in (*sliders.values(), seed):
         knob.observe(draw, "value")
     draw()
-    return ipywidgets.VBox([_row(*sliders.values(), seed), ipywidgets.HTML(escape(dataset.name)), faces])
+    return ipywidgets.VBox([row(*sliders.values(), seed), ipywidgets.HTML(escape(dataset.name)), faces])
 
 
 def step_through_mistakes(dataset: Dataset, predictions: pd.DataFrame) -> ipywidgets.VBox:
@@ -115,10 +115,10 @@ def step_through_mistakes(dataset: Dataset, predictions: pd.DataFrame) -> ipywid
     if mistakes.empty:
         return ipywidgets.VBox([ipywidgets.HTML(f"{escape(dataset.name)}: no mistakes.")])
 
-    previous = ipywidgets.Button(description="previous", icon="arrow-left", layout=_width(110))
-    following = ipywidgets.Button(description="next", icon="arrow-right", layout=_width(110))
-    position = ipywidgets.IntSlider(value=1, min=1, max=len(mistakes), description="mistake", layout=_width(300))
-    caption, face, bars = ipywidgets.HTML(), ipywidgets.HTML(), ipywidgets.HTML()
+    previous = ipywidgets.Button(description="previous", icon="arrow-left", layout=width(110))
+    following = ipywidgets.Button(description="next", icon="arrow-right", layout=width(110))
+    position = ipywidgets.IntSlider(value=1, min=1, max=len(mistakes), description="mistake", layout=width(300))
+    caption, face, answers = ipywidgets.HTML(), ipywidgets.HTML(), ipywidgets.HTML()
 
     def draw(_=None) -> None:
         index = position.value - 1
@@ -128,14 +128,15 @@ def step_through_mistakes(dataset: Dataset, predictions: pd.DataFrame) -> ipywid
         text = answer if reveal.value else "your guess?"
         caption.value = f"{escape(dataset.name)}, {escape(mistake['file'])}: {text}"
         face.value = _face(dataset.images[rows[index]], mistake["label"] if reveal.value else "?", width=192)
-        bars.value = _bars(mistake) if reveal.value else ""
+        looks = {mistake["label"]: ("#46627f", " label"), mistake["predicted"]: ("#8c4a00", " recognised")}
+        answers.value = bars(mistake, looks) if reveal.value else ""
 
     for button, by in ((previous, -1), (following, 1)):  # the slider keeps its value in range
         button.on_click(lambda _, by=by: setattr(position, "value", position.value + by))
     position.observe(draw, "value")
     reveal = _labels_button(draw, position)
     draw()
-    return ipywidgets.VBox([_row(previous, following, position, reveal), caption, _row(face, bars)])
+    return ipywidgets.VBox([row(previous, following, position, reveal), caption, row(face, answers)])
 
 
 def find_mistakes(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -146,37 +147,36 @@ def find_mistakes(predictions: pd.DataFrame) -> pd.DataFrame:
     return found.sort_values("confidence", ascending=False, kind="stable", ignore_index=True)
 
 
-def _bars(mistake: pd.Series) -> str:
-    """Seven horizontal bars as HTML; the label and the answer are named as well as coloured."""
-    looks = {mistake["label"]: ("#46627f", " label"), mistake["predicted"]: ("#8c4a00", " recognised")}
+def bars(shares: Mapping[str, float], marks: Mapping[str, tuple[str, str]]) -> str:
+    """Seven horizontal bars as HTML; `marks`: class -> colour and a word, for those that stand out."""
     lines = []
     for name in CLASSES:
-        colour, mark = looks.get(name, ("#9a9a9a", ""))
-        share = 100 * mistake[name]
+        colour, mark = marks.get(name, ("#9a9a9a", ""))
+        share = 100 * shares[name]
         lines.append(
             f'<div style="display:flex;align-items:center;line-height:1.7">'
             f'<span style="width:5em;text-align:right;padding-right:.6em">{name}</span>'
             f'<span style="width:{1.6 * share:.0f}px;height:1em;background:{colour}"></span>'
-            f'<span style="padding-left:.4em">{share:.0f} %{mark}</span></div>'
+            f'<span style="padding-left:.4em;white-space:nowrap">{share:.0f} %{mark}</span></div>'
         )
     return "".join(lines)
 
 
 def _labels_button(draw: Callable, *steps: ipywidgets.Widget) -> ipywidgets.ToggleButton:
     """A button that shows the labels or hides them, and goes back to hiding them when one of `steps` changes."""
-    button = ipywidgets.ToggleButton(description="labels", icon="eye", layout=_width(110))
+    button = ipywidgets.ToggleButton(description="labels", icon="eye", layout=width(110))
     button.observe(draw, "value")
     for step in steps:
         step.observe(lambda _: setattr(button, "value", False), "value")
     return button
 
 
-def _row(*children: ipywidgets.Widget) -> ipywidgets.Box:
+def row(*children: ipywidgets.Widget) -> ipywidgets.Box:
     """Widgets side by side, in as many lines as the page needs."""
     return ipywidgets.Box(children, layout=ipywidgets.Layout(display="flex", flex_flow="row wrap", grid_gap="0 12px"))
 
 
-def _width(pixels: int) -> ipywidgets.Layout:
+def width(pixels: int) -> ipywidgets.Layout:
     """As wide as this, or as the page if that is narrower; it does not shrink beside others."""
     return ipywidgets.Layout(width=f"{pixels}px", max_width="100%", flex="0 0 auto")
 
@@ -184,7 +184,7 @@ def _width(pixels: int) -> ipywidgets.Layout:
 def _face(image: np.ndarray, name: str, width: int = 96) -> str:
     """A face with its name below it, as HTML."""
     text = f'<div style="text-align:center;line-height:1.4">{name}</div>'
-    return f'<div style="width:{width}px">{_picture(image, name)}{text}</div>'
+    return f'<div style="width:{width}px">{picture(image, name)}{text}</div>'
 
 
 def _table(faces: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> str:
@@ -192,14 +192,14 @@ def _table(faces: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> st
     head = "".join(f'<th scope="col" style="font-weight:normal">{name}</th>' for name in columns)
     body = ""
     for row, name in zip(faces, rows, strict=True):
-        cells = (f"<td>{_picture(face, f'{column}, {name}')}</td>" for face, column in zip(row, columns, strict=True))
+        cells = (f"<td>{picture(face, f'{column}, {name}')}</td>" for face, column in zip(row, columns, strict=True))
         start = f'<th scope="row" style="font-weight:normal;text-align:right">{name}</th>'
         body += f"<tr>{start}{''.join(cells)}</tr>"
     looks = f"width:100%;max-width:{90 * (len(columns) + 1)}px;table-layout:fixed;line-height:1.2"
     return f'<table style="{looks}"><tr><td></td>{head}</tr>{body}</table>'
 
 
-def _picture(image: np.ndarray, name: str) -> str:
+def picture(image: np.ndarray, name: str) -> str:
     """Grey uint8 (height, width) as an HTML image that fills its place."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG", compress_level=3)

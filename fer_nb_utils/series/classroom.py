@@ -1,0 +1,74 @@
+"""An offline pack for laptops: wheels, notebooks, and a script for each system that makes the environment from them."""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import UserError
+from ..paths import NOTEBOOKS, ROOT
+
+# what to call a system -> uv's name of it, and pip's, the newest kind of wheel first
+MANYLINUX = tuple(f"manylinux_2_{minor}_x86_64" for minor in range(34, 4, -1)) + ("manylinux2014_x86_64",)
+PLATFORMS = {
+    "windows": ("x86_64-pc-windows-msvc", ("win_amd64",)),
+    "macos": ("aarch64-apple-darwin", ("macosx_14_0_arm64",)),
+    "linux": ("x86_64-manylinux_2_28", MANYLINUX),
+}
+CPU_TORCH = "https://download.pytorch.org/whl/cpu"  # PyPI's torch for Linux brings gigabytes of CUDA
+SCRIPTS = Path(__file__).parent / "templates" / "classroom"
+
+
+def make_pack(folder: Path, platforms: Sequence[str], python: str, torch: str | None) -> Path:
+    """Fill `folder` for these PLATFORMS and this Python ("3.12"), and return the page to open first.
+
+    `torch`: another version than the tested one, such as 2.13.0+cpu. Versions are those of requirements.txt. Raises
+    UserError outside a clone, for a folder in use, and with pip's or uv's words where packages cannot be had.
+    """
+    if not (pins := ROOT / "requirements.txt").exists():
+        raise UserError(f"There is no {pins}; make the pack in a clone of the project.")
+    if folder.exists() and any(folder.iterdir()):
+        raise UserError(f"{folder} is not empty; give a new folder.")
+    wheels = folder / "wheels"
+    wheels.mkdir(parents=True)
+    _run("pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", wheels, ROOT)
+    for platform in platforms:
+        system, tags = PLATFORMS[platform]
+        cpu = ["--extra-index-url", CPU_TORCH] if platform == "linux" and not torch else []
+        with tempfile.TemporaryDirectory() as scratch:
+            asked, resolved = Path(scratch, "asked.txt"), Path(scratch, "resolved.txt")
+            asked.write_text("\n".join([*_runtime(pins.read_text("utf-8"), platform, torch), "setuptools", "wheel"]))
+            choice = ["--python-platform", system, "--python-version", python, "--no-header", "--no-annotate"]
+            found = ["--index-strategy", "unsafe-best-match", *cpu]
+            _run("uv", "pip", "compile", "--quiet", *choice, *found, "--output-file", resolved, asked)
+            names = [part for tag in (*tags, "any") for part in ("--platform", tag)]
+            choice = ["--only-binary=:all:", "--no-deps", "--python-version", python, *names, "--dest", wheels]
+            _run("pip", "download", "--quiet", *choice, *cpu, "--requirement", resolved)
+    ignored = shutil.ignore_patterns("*.py", "transfer_learning_solutions.ipynb", "for_teachers.md", ".*")
+    shutil.copytree(NOTEBOOKS, folder / "notebooks", ignore=ignored)
+    shutil.copy(NOTEBOOKS / "classroom" / "lesson.py", folder / "notebooks" / "classroom")
+    shutil.copytree(ROOT / "figures", folder / "figures", ignore=shutil.ignore_patterns("*.csv", "*.svg"))
+    (folder / "for the teacher").mkdir()
+    for name in ("transfer_learning_solutions.ipynb", "for_teachers.md"):
+        shutil.copy(NOTEBOOKS / "classroom" / name, folder / "for the teacher")
+    shutil.copytree(SCRIPTS, folder, dirs_exist_ok=True)
+    return folder / "START HERE.html"
+
+
+def _runtime(pins: str, platform: str, torch: str | None) -> list[str]:
+    """The pinned packages without those of the tests; torch for the processor alone."""
+    lines = [line.split("#")[0].strip() for line in pins.splitlines()]
+    tests = ("pytest==", "nbval==", "playwright==", "ruff==", "import-linter==", "-e ", "torch==", "torchvision==")
+    kept = [line for line in lines if line and not line.startswith(tests)]
+    (tested,) = [line for line in lines if line.startswith("torch==")]
+    return [*kept, "torchvision", f"torch=={torch}" if torch else tested + "+cpu" * (platform == "linux")]
+
+
+def _run(*command: object) -> None:
+    done = subprocess.run([sys.executable, "-m", *map(str, command)], capture_output=True, text=True)
+    if done.returncode:
+        reason = " ".join((done.stderr.strip().splitlines() or ["no reason given"])[-3:])
+        hint = "; python -m pip install uv" if "No module named uv" in reason else ""
+        raise UserError(f"Packages for the pack cannot be had ({command[0]}: {reason}){hint}.")

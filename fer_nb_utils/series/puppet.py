@@ -1,0 +1,107 @@
+"""The puppet: a drawn face moved by its action units, and a network's answer; a class's camera without anybody's face.
+
+Names of the action units after P. Ekman and W. V. Friesen, "Facial Action Coding System" (1978).
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import ipywidgets
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from ..classes import CLASS_COLORS, CLASSES
+from ..data.face_drawing import View
+from ..data.synthetic import ACTION_UNITS, draw_face, draw_units, random_identity
+from ..networks.load import Network, load_network
+from ..networks.prediction import predict
+from .widgets import bars, picture, row, width
+
+TEXTS = Path(__file__).parent / "templates" / "action_units.toml"
+UNITS = {int(unit): name for unit, name in tomllib.loads(TEXTS.read_text(encoding="utf-8")).items()}
+SIZE = 48  # pixels of the face that the network sees, as in FER-2013
+SCALE = 1.25  # framed about as closely as FER-2013
+
+
+def probabilities(network: Network, faces: np.ndarray) -> np.ndarray:
+    """The network's answers to uint8 faces (n, 48, 48): (n, 7)."""
+    return predict(network.model, torch.from_numpy(faces), network.transform)
+
+
+class Puppet(ipywidgets.VBox):
+    """Sliders for action units, person, light and pose, the face, and the seven probabilities of a chosen network.
+
+    `networks`: what to call each -> a network, or the path of one.
+    """
+
+    def __init__(self, networks: Mapping[str, Network | str | Path]):
+        self.networks = dict(networks)
+        self.network = ipywidgets.Dropdown(options=list(networks), description="network", layout=width(260))
+        self.start = ipywidgets.Dropdown(options=CLASSES, value="neutral", description="start from", layout=width(260))
+        self.person = ipywidgets.BoundedIntText(value=3, max=9999, description="person", layout=width(180))
+        self.units = {unit: _slider(f"AU {unit} {name}", 0, 1) for unit, name in UNITS.items()}
+        self.light = _slider("light, from left to right", -0.9, 0.9, -0.25)
+        self.yaw, self.tilt = _slider("turned", -0.4, 0.4), _slider("tilted, degrees", -25, 25)
+        self.face, self.answer = ipywidgets.HTML(layout=width(230)), ipywidgets.HTML(layout=width(290))
+        self.start.observe(self._express, "value")
+        for control in (self.network, self.person, self.light, self.yaw, self.tilt, *self.units.values()):
+            control.observe(self._show, "value")
+        sliders = ipywidgets.VBox([*self.units.values(), self.light, self.yaw, self.tilt])
+        shown = ipywidgets.VBox([self.face, self.answer])
+        super().__init__([row(self.network, self.start, self.person), row(shown, sliders)])
+        self._show()
+
+    def draw(self) -> np.ndarray:
+        """The face as the sliders say, uint8, twice as large as the network sees it."""
+        identity = random_identity(np.random.default_rng(self.person.value))
+        strength = {unit: slider.value for unit, slider in self.units.items()}
+        light, view = (self.light.value, -0.45), {"yaw": self.yaw.value, "tilt": self.tilt.value}
+        return draw_units(identity, strength, 2 * SIZE, View(scale=SCALE, light=light, **view))
+
+    def _express(self, _: object) -> None:
+        """Move the sliders to an expression; the face is shown once, at the end."""
+        for unit, slider in self.units.items():
+            with slider.hold_trait_notifications():
+                slider.unobserve(self._show, "value")
+                slider.value = float(unit in ACTION_UNITS[self.start.value])
+                slider.observe(self._show, "value")
+        self._show()
+
+    def _show(self, _: object = None) -> None:
+        name = self.network.value
+        if not isinstance(self.networks[name], Network):  # read when it is first asked
+            self.networks[name] = load_network(self.networks[name])
+        face = self.draw()
+        seen = cv2.resize(face, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+        (answer,) = probabilities(self.networks[name], seen[None])
+        self.face.value = picture(face, "the drawn face")
+        best = CLASSES[int(answer.argmax())]
+        self.answer.value = bars(dict(zip(CLASSES, answer, strict=True)), {best: ("#8c4a00", " ◂")})
+
+
+def puppet_sheet(network: Network, person: int = 3) -> Figure:
+    """The seven expressions of one person at full strength, each above the network's seven probabilities."""
+    identity = random_identity(np.random.default_rng(person))
+    faces = np.stack([draw_face(identity, name, 1.0, SIZE, View(scale=SCALE)) for name in CLASSES])
+    figure, axes = plt.subplots(2, 7, figsize=(10, 3.6), layout="constrained", height_ratios=(3, 2))
+    for column, face, answer, name in zip(axes.T, faces, probabilities(network, faces), CLASSES, strict=True):
+        column[0].imshow(face, cmap="gray")
+        units = " ".join(map(str, ("AU", *ACTION_UNITS[name]))) if ACTION_UNITS[name] else "at rest"
+        column[0].set(title=f"{name}\n{units}", xticks=[], yticks=[])
+        column[0].title.set_fontsize(9)
+        column[1].barh(CLASSES, answer, color=CLASS_COLORS.values())
+        column[1].set(xlim=(0, 1), xticks=(0, 1))
+        column[1].tick_params(labelleft=name == CLASSES[0])
+        column[1].invert_yaxis()
+    figure.suptitle(f"Drawn faces, and the answers of the network {network.name}")
+    return figure
+
+
+def _slider(text: str, low: float, high: float, value: float = 0.0) -> ipywidgets.FloatSlider:
+    step = (high - low) / 50
+    wide = {"style": {"description_width": "280px"}, "layout": width(460)}
+    return ipywidgets.FloatSlider(value=value, min=low, max=high, step=step, description=text, **wide)

@@ -1,0 +1,26 @@
+@echo off
+rem Makes an environment in the user's folder from this stick alone, then opens the lesson in JupyterLab.
+setlocal
+set "HERE=%~dp0"
+set "ROOM=%USERPROFILE%\fer-class"
+set "PYTHON=%ROOM%\environment\Scripts\python.exe"
+if exist "%ROOM%\ready" goto start
+echo Making the environment. This takes a few minutes, once.
+py -3 -m venv "%ROOM%\environment" || python -m venv "%ROOM%\environment" || goto nopython
+"%PYTHON%" -m pip install --quiet --no-index --find-links "%HERE%wheels" fer_nb_utils || goto failed
+xcopy /E /I /Q /Y "%HERE%notebooks" "%ROOM%\notebooks" >nul || goto failed
+xcopy /E /I /Q /Y "%HERE%figures" "%ROOM%\figures" >nul || goto failed
+"%PYTHON%" -m fer_nb_utils doctor || goto failed
+echo ready> "%ROOM%\ready"
+:start
+cd /d "%ROOM%\notebooks\classroom"
+"%PYTHON%" -m jupyterlab transfer_learning.ipynb
+exit /b
+:nopython
+echo Python is missing. Install Python 3.12 from python.org, then start this again.
+pause
+exit /b 1
+:failed
+echo That did not work. Show the lines above to your teacher.
+pause
+exit /b 1

@@ -1,0 +1,123 @@
+"""The doctor on this environment, and on broken ones."""
+
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+from click.testing import CliRunner
+
+from fer_nb_utils.__main__ import main
+from fer_nb_utils.series import doctor
+
+OPENCV = "opencv-python-headless"
+NEEDED = [name for name, (needed, *_) in doctor.CHECKS.items() if needed]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """The measured training step and the camera are asked for by one test alone."""
+    for name in ("torch", "camera"):
+        needed, _, remedy = doctor.CHECKS[name]
+        monkeypatch.setitem(doctor.CHECKS, name, (needed, lambda: "there", remedy))
+
+
+def state(name):
+    return next(each for each in doctor.examine() if each["name"] == name)
+
+
+def test_this_environment_can_run_the_series(tmp_path, monkeypatch):
+    monkeypatch.setenv("FER_NB_CACHE", str(tmp_path))
+    failed = [each for each in doctor.examine() if each["state"] == "failed" and each["name"] != "kernel"]
+    assert not failed  # the kernel of a test environment may be another's
+    assert str(tmp_path) in state("cache")["found"]
+
+
+def test_a_training_step_is_measured():
+    assert "images/s" in doctor._torch()
+
+
+@pytest.mark.parametrize("name", doctor.CHECKS)
+def test_a_failure_names_its_remedy_and_decides_the_exit_status(name, monkeypatch):
+    def broken():
+        raise ImportError("DLL load failed\nwhile importing")
+
+    for each, (needed, _, remedy) in doctor.CHECKS.items():
+        monkeypatch.setitem(doctor.CHECKS, each, (needed, broken if each == name else lambda: "fine", remedy))
+    done = CliRunner().invoke(main, ["doctor"])
+    assert done.exit_code == (name in NEEDED)
+    assert "DLL load failed while importing" in done.output and f"to do: {doctor.CHECKS[name][2]}" in done.output
+    results = json.loads(CliRunner().invoke(main, ["doctor", "--json"]).output)
+    assert [each["name"] for each in results if each["state"] != "ok"] == [name]
+
+
+def test_packages_missing_or_out_of_range(monkeypatch):
+    real = doctor.distributions()
+    wrong = [
+        SimpleNamespace(name="torch", version="2.1.0"),
+        SimpleNamespace(name="opencv-python-headless", version="5.0"),
+    ]
+    kept = [each for each in real if each.name not in ("torch", OPENCV, "papermill")]
+    monkeypatch.setattr(doctor, "distributions", lambda: [*kept, *wrong])
+    found = state("packages")
+    assert found["state"] == "failed" and "pip install -r requirements.txt" in found["remedy"]
+    for part in ("torch is 2.1.0, needs >=2.6", f"{OPENCV} is 5.0", "papermill is missing"):
+        assert part in found["found"]
+    assert "ipykernel" not in found["found"]
+
+
+def test_a_version_in_range_that_was_not_tested_is_named(monkeypatch):
+    others = [each for each in doctor.distributions() if each.name != "torch"]
+    monkeypatch.setattr(doctor, "distributions", lambda: [*others, SimpleNamespace(name="torch", version="2.13.0+cpu")])
+    found = state("packages")
+    assert found["state"] == "ok" and "torch==" in found["found"] and "numpy==" not in found["found"]
+
+
+def test_no_kernel_or_another_environments(monkeypatch, tmp_path):
+    import jupyter_client.kernelspec
+
+    def no_kernel(name):
+        raise jupyter_client.kernelspec.NoSuchKernel(name)
+
+    monkeypatch.setattr(jupyter_client.kernelspec, "get_kernel_spec", no_kernel)
+    assert state("kernel")["state"] == "failed" and "ipykernel install" in state("kernel")["remedy"]
+    other = SimpleNamespace(argv=[str(tmp_path / "bin" / "python")])
+    monkeypatch.setattr(jupyter_client.kernelspec, "get_kernel_spec", lambda _: other)
+    assert "not this environment's" in state("kernel")["found"]
+    own = SimpleNamespace(argv=[sys.executable])
+    monkeypatch.setattr(jupyter_client.kernelspec, "get_kernel_spec", lambda _: own)
+    assert state("kernel")["state"] == "ok"
+
+
+def test_opencv_without_cascades(monkeypatch):
+    import cv2
+
+    monkeypatch.delattr(cv2, "CascadeClassifier")
+    assert state("OpenCV")["state"] == "failed" and "CascadeClassifier" in state("OpenCV")["found"]
+
+
+def test_widgets_of_another_environment(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    assert state("JupyterLab")["found"] == "without @jupyter-widgets, anywidget"
+
+
+def test_an_old_python(monkeypatch):
+    class Old(tuple):
+        pass
+
+    monkeypatch.setattr(sys, "version_info", Old((3, 10, 0)))
+    assert state("Python")["state"] == "failed"
+
+
+def test_data_and_weights_are_absent_not_failed(monkeypatch, tmp_path):
+    import torch
+
+    monkeypatch.delenv("FER2013_PATH", raising=False)
+    assert state("FER-2013")["found"] == "FER2013_PATH is not set"
+    monkeypatch.setenv("FER2013_PATH", str(tmp_path / "nowhere"))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    assert state("FER-2013")["state"] == state("ImageNet weights")["state"] == "absent"
+    monkeypatch.setenv("FER2013_PATH", str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "resnet18-f37072fd.pth").touch()
+    assert state("FER-2013")["state"] == state("ImageNet weights")["state"] == "ok"
