@@ -155,11 +155,12 @@ def report(folder: Path) -> None:
 @main.command()
 @click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--checkpoint", metavar="NAME", help="Also embed the weights of the last folder under this name.")
-def publish(folders: tuple[Path, ...], checkpoint: str | None) -> None:
+@click.option("--data", help="The data of a last run that records no temperature.")
+def publish(folders: tuple[Path, ...], checkpoint: str | None, data: str | None) -> None:
     """For maintainers: make finished runs the committed reference results."""
     from .series.maintain import publish_runs
 
-    for written in publish_runs(folders, checkpoint):
+    for written in publish_runs(folders, checkpoint, data):
         click.echo(written)
 
 

@@ -17,6 +17,7 @@ from ..progress import progress_bar
 from .detector import DEFAULT
 from .overlay import annotate
 from .pipeline import STAGES, Face, FrameError, Pipeline
+from .smoothing import SURE
 from .snapshots import Snapshots
 from .sources import Frame, Source, open_source
 from .video import VideoError, video_writer
@@ -37,6 +38,7 @@ def realtime_prediction(
     *,
     cascade: str = DEFAULT,
     smoothing: float = 0.3,
+    threshold: float = SURE,
     window: bool = False,
     video: str | Path | None = None,
     snapshots: Snapshots | None = None,
@@ -46,17 +48,18 @@ def realtime_prediction(
 
     The first four arguments are the paper's: a network with seven logits in the order of CLASSES, the transform it was
     trained with, how many seconds a label stays at least, and a torch device. `source`: a camera's number, a video, an
-    image, a folder of images, or "demo". `cascade`, `smoothing`: see `Pipeline`. `window`: show the picture in a window
+    image, a folder of images, or "demo". `cascade`, `smoothing`, `threshold`: see `Pipeline`. `window`: show the picture in a window
     of the desktop, the last of some images until it is closed. `video`: an annotated .mp4 or .avi to write. `snapshots`
     collects the most confident look of each expression.
 
     Returns a row for every face of every frame, and one without a face for a frame without any: frame, seconds, face
-    (its number), x, y, width, height (pixels), label, the seven smoothed probabilities, and the frame's milliseconds
-    for read, detect, crop, classify, smooth and draw (window and video included), and the file's name of an image.
+    (its number), x, y, width, height (pixels), label (an expression or "not sure"), the seven smoothed probabilities,
+    the frame's milliseconds for read, detect, crop, classify, smooth and draw (window and video included), and the
+    file's name of an image.
     `attrs` holds "source", "frames", "seconds" (of the wall's clock), "video" (the path when it was written whole) and
     "problems". Raises UserError for a source, cascade, window or video that cannot be used.
     """
-    pipeline = Pipeline(model, transform, device, cascade, smoothing, display_duration)
+    pipeline = Pipeline(model, transform, device, cascade, smoothing, display_duration, threshold)
     if video and _same_file(video, source):
         raise UserError(f"The video {video} is the source itself; choose another name.")
     with open_source(source) as opened:

@@ -13,15 +13,19 @@ from nbformat import NotebookNode
 from safetensors.torch import save_file
 
 from ..classes import CLASSES
+from ..data.dataset import load
 from ..errors import UserError
 from ..files import atomic_path, write_json, write_text
 from ..networks.cost import latency_ms
-from ..networks.load import CHECKPOINTS
+from ..networks.load import CHECKPOINTS, checkpoint_metadata
 from ..paths import NOTEBOOKS, ROOT
 from ..results.measures import per_class
 from ..results.paper import PAPER_TABLE1
 from ..results.reference_runs import FOLDER, reference_runs
 from ..results.run_folder import DIGITS, Run
+from ..training.config import TrainConfig
+from ..training.experiment import validation_temperature
+from ..training.selection import select_images
 from .execute import INJECTED, executed_copy
 from .plan import Job
 from .tables import markdown
@@ -83,12 +87,13 @@ def _merged(outputs: list[NotebookNode]) -> list[NotebookNode]:
 def publish_runs(
     folders: Sequence[Path],
     checkpoint: str | None = None,
+    data: str | None = None,
     readme: Path = ROOT / "README.md",
     reference: Path = FOLDER,
     checkpoints: Path = CHECKPOINTS,
 ) -> list[Path]:
     """Make finished runs reference results, with the table in the README, and embed the network of the last one under
-    the name `checkpoint`, if given; returns what was written.
+    the name `checkpoint`, if given; returns what was written. `data`: that of a last run which records no temperature.
 
     Raises UserError, before anything is written, for folders that hold no run with its network or have no name of
     their own, for a README without the marks of the table, and for a checkpoint's name that is no plain one.
@@ -102,11 +107,11 @@ def publish_runs(
         run.load_model()
     last = runs[folders[-1].resolve().name]
     text = _with_results(readme, results_table(dict(sorted((reference_runs() | runs).items()))))
-    card = model_card(last, checkpoint) if checkpoint else ""
+    temperature = temperature_of(last, data) if checkpoint else 1.0
 
     written = [publish_run(run, reference) for run in runs.values()]
     write_text(readme, text)
-    return [*written, readme, *([publish_checkpoint(last, checkpoint, card, checkpoints)] if checkpoint else [])]
+    return [*written, readme, *([publish_checkpoint(last, checkpoint, temperature, checkpoints)] if checkpoint else [])]
 
 
 def publish_run(run: Run, folder: Path = FOLDER) -> Path:
@@ -156,21 +161,33 @@ def results_table(runs: dict[str, Run]) -> str:
     return "\n".join(rows) + "\n"
 
 
-def publish_checkpoint(run: Run, name: str, card: str, folder: Path = CHECKPOINTS) -> Path:
+def temperature_of(run: Run, data: str | None) -> float:
+    """The run's temperature; where it records none, fitted now on its validation images, out of its `data`."""
+    if "temperature" in run.config:
+        return run.config["temperature"]
+    dataset = load(data) if data else None
+    if dataset is None or dataset.fingerprint != run.config["data"]["fingerprint"]:
+        raise UserError(f"The run in {run.folder} records no temperature; give its data ({run.config['data']['name']}).")
+    config = TrainConfig(**{key: value for key, value in run.config.items() if key in TrainConfig.__dataclass_fields__})
+    return validation_temperature(run.load_model(), select_images(dataset, config)[1], config.image_size)
+
+
+def publish_checkpoint(run: Run, name: str, temperature: float, folder: Path = CHECKPOINTS) -> Path:
     """Write the run's network as float16 to `folder/name.safetensors`, its card beside it; returns the path."""
     tensors = run.load_model().state_dict().items()
     state = {key: tensor.half() if tensor.dtype == torch.float32 else tensor for key, tensor in tensors}
-    metadata = {"model": run.config["model"], "image_size": str(run.config["image_size"])}
+    metadata = checkpoint_metadata(run.config["model"], run.config["image_size"], temperature)
     path = folder / f"{name}.safetensors"
     with atomic_path(path) as temporary:
         save_file(state, temporary, metadata=metadata)
-    write_text(path.with_suffix(".md"), card)
+    write_text(path.with_suffix(".md"), model_card(run, name, temperature))
     return path
 
 
-def model_card(run: Run, name: str) -> str:
+def model_card(run: Run, name: str, temperature: float) -> str:
     """What the network is, how it was made, how good it is, and what it must not be used for; Markdown."""
     options = {"trim_blocks": True, "keep_trailing_newline": True, "undefined": jinja2.StrictUndefined}
     template = jinja2.Template(CARD.read_text(encoding="utf-8"), **options)
     table = markdown(per_class(run.predictions))
-    return template.render(name=name, config=run.config, metrics=run.metrics, classes=CLASSES, per_expression=table)
+    facts = {"config": run.config, "metrics": run.metrics, "classes": CLASSES, "temperature": temperature}
+    return template.render(name=name, per_expression=table, **facts)
