@@ -34,5 +34,7 @@ def annotate(image: np.ndarray, faces: Sequence[Face]) -> np.ndarray:
         top = max(y - tall - 2 * below, 0)
         cv2.rectangle(drawn, (left, top), (left + length + below, top + tall + 2 * below), color, cv2.FILLED)
         origin = (left + below // 2, top + tall + below // 2 + 1)
-        cv2.putText(drawn, face.caption, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.8 * scale, (0, 0, 0), thickness, cv2.LINE_AA)
+        cv2.putText(
+            drawn, face.caption, origin, cv2.FONT_HERSHEY_SIMPLEX, 0.8 * scale, (0, 0, 0), thickness, cv2.LINE_AA
+        )
     return drawn

@@ -24,8 +24,8 @@ from ..errors import UserError
 from ..networks.load import EMBEDDED, load_network
 from .overlay import COLORS
 from .pipeline import Face, FrameError, Pipeline
-from .snapshots import Snapshots
 from .smoothing import SURE
+from .snapshots import Snapshots
 from .sources import DEMO, Source, open_source
 from .tries import READY, WATCHED, Tries
 

@@ -167,7 +167,9 @@ def temperature_of(run: Run, data: str | None) -> float:
         return run.config["temperature"]
     dataset = load(data) if data else None
     if dataset is None or dataset.fingerprint != run.config["data"]["fingerprint"]:
-        raise UserError(f"The run in {run.folder} records no temperature; give its data ({run.config['data']['name']}).")
+        raise UserError(
+            f"The run in {run.folder} records no temperature; give its data ({run.config['data']['name']})."
+        )
     config = TrainConfig(**{key: value for key, value in run.config.items() if key in TrainConfig.__dataclass_fields__})
     return validation_temperature(run.load_model(), select_images(dataset, config)[1], config.image_size)
 

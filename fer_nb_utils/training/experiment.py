@@ -18,8 +18,8 @@ from ..errors import DivergedError, UserError, WeightsError
 from ..files import atomic_path, locked, write_json
 from ..networks.cost import count_parameters, latency_ms, multiply_adds
 from ..networks.device import best_precision, choose_device, device_name
-from ..networks.prediction import predict
 from ..networks.load import checkpoint_metadata
+from ..networks.prediction import predict
 from ..networks.resnets import Weights, assemble, read_weights
 from ..networks.transforms import Preprocess
 from ..results.calibration import fit_temperature
