@@ -9,7 +9,7 @@ import pytest
 
 from fer_nb_utils.errors import UserError
 from fer_nb_utils.live.demo import demo_clip
-from fer_nb_utils.live.detector import DEFAULT, FaceDetector, face_crop, square
+from fer_nb_utils.live.detector import DEFAULT, FaceDetector, crop_problem, face_crop, square
 from fer_nb_utils.live.smoothing import overlap
 
 SIDE = 150  # pixels of a pasted head
@@ -234,3 +234,20 @@ def test_time_that_runs_backwards_searches_the_whole_frame(head):
     follower = FaceDetector()
     follower.follow(scene(head, (25, 50)), 5.0)
     assert len(follower.follow(scene(head, (25, 50), (300, 50)), 0.0)) == 2
+
+
+@pytest.mark.parametrize(
+    ("box", "grey", "problem"),
+    [
+        ((100, 100, 100, 100), 41, ""),
+        ((100, 100, 100, 100), 39, "too dark"),
+        ((100, 100, 23, 23), 41, "too small"),
+        ((3, 100, 100, 100), 41, "cut off"),
+        ((100, 3, 100, 100), 41, "cut off"),
+        ((537, 100, 100, 100), 41, "cut off"),
+        ((100, 377, 100, 100), 41, "cut off"),
+        ((4, 376, 100, 100), 41, ""),
+    ],
+)
+def test_a_bad_crop_is_named(box, grey, problem):
+    assert crop_problem(np.full((48, 48), grey, np.uint8), box, (480, 640, 3)) == problem
