@@ -105,8 +105,9 @@ show_table(
 # **Stop**, running the cell again, or closing the notebook gives the camera back. For a film, write
 # `LiveCamera(networks, source="film.mp4")`.
 #
-# * **When a label puzzles you,** tick *show the crop*: the network sees those 48 x 48 grey pixels and nothing else. Turn
-#   your head, cover a lamp, take glasses off. *too dark*, *too small* and *cut off* beside a label are such reasons.
+# * **When a label puzzles you,** tick *show the crop*: the network sees those 48 x 48 grey pixels and nothing else.
+#   Turn your head, cover a lamp, take glasses off. *too dark*, *too small* and *cut off* beside a label are such
+#   reasons.
 # * **Wrong every third time?** Press the button of an expression, make that face, and keep it for four seconds. Each
 #   try counts once, under the label that most of its frames had. Do not leave out disgust. The table stays in this
 #   kernel's memory (`camera.tries.counts`), and is about you, this camera and this light alone.
@@ -248,8 +249,8 @@ show_figure(figure)
 #
 # Each frame's own answer flickers: a small movement, another light, and the label changes. `smoothing` averages the
 # probabilities over time, `display_duration` keeps a label for a while (unless its own probability falls below the
-# threshold: then it is *not sure*); with too much of either, the label sticks to what has long passed. We take every frame's own answer,
-# uncalmed, and count how often the label would have changed.
+# threshold: then it is *not sure*); with too much of either, the label sticks to what has long passed. We take every
+# frame's own answer, uncalmed, and count how often the label would have changed.
 
 # %%
 own_answers = realtime_prediction(chosen.model, chosen.transform, 0.0, "cpu", source, smoothing=0.0, seconds=seconds)
@@ -267,7 +268,8 @@ def label_changes(smoothing, display_duration):
 
 # %% [markdown]
 # On the demo clip expect some thirty changes without calming, to and from *not sure* included, a third fewer with this
-# notebook's settings, and a handful with two seconds of smoothing, which is too slow for a clip that shows each expression for 1.2 seconds.
+# notebook's settings, and a handful with two seconds of smoothing, which is too slow for a clip that shows each
+# expression for 1.2 seconds.
 
 # %% tags=["nbval-ignore-output"]
 settings = [(0.0, 0.0), (smoothing, display_duration), (2.0, display_duration)]
@@ -303,9 +305,10 @@ show_table(pd.DataFrame.from_dict(rows, orient="index").rename_axis("threshold")
 #
 # Ten milliseconds a frame are 100 frames a second, more than most cameras give. Between two searches of the whole frame
 # (every 0.2 s) a face is looked for only round its last place, hence the short median and the long p95 of *detect*; and
-# the network's batch norms are folded into its convolutions, which changes no answer. The bar is the median; one frame in
-# twenty takes longer than the orange mark (p95). *read* is the source's own time (with a camera, the wait for its next
-# frame) and not in the total; *draw* is the box and the label. Yours depend on the machine, and on what else it does.
+# the network's batch norms are folded into its convolutions, which changes no answer. The bar is the median; one frame
+# in twenty takes longer than the orange mark (p95). *read* is the source's own time (with a camera, the wait for its
+# next frame) and not in the total; *draw* is the box and the label. Yours depend on the machine, and on what else it
+# does.
 
 # %% tags=["nbval-ignore-output"]
 times = stage_times(table)
@@ -354,7 +357,7 @@ print(f"{counts['disgust'].sum()} of {len(tested):,} labels are disgust ({counts
 # * Live, the network is one step of four, and the crop must look like the training images.
 # * Smoothing trades flickering for lagging: report its settings with any live result.
 # * A label says how a picture looks to a network. It is wrong about every third time, and it is not what you feel.
-#
 # * A network should be able to say that it does not know.
 #
-# In a terminal: `python -m fer_nb_utils live --help`; as one file for other programs: `python -m fer_nb_utils export`. Back to [the data](01_explore_fer2013.ipynb).
+# In a terminal: `python -m fer_nb_utils live --help`; as one file for other programs: `python -m fer_nb_utils export`.
+# Back to [the data](01_explore_fer2013.ipynb).

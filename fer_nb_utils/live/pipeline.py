@@ -100,20 +100,13 @@ class Pipeline:
             probabilities = self.classify(crops)
             times.append(time.perf_counter())
             tracks = self.smoother.update(seconds, boxes, probabilities)
-            faces = tuple(
-                Face(
-                    number=track.number,
-                    box=tuple(map(int, track.box)),
-                    probabilities=track.probabilities,
-                    label=track.label,
-                    confidence=track.confidence,
-                    crop=crop,
-                    problem=crop_problem(crop, track.box, image.shape),
-                )
-                for track, crop in zip(tracks, crops, strict=True)
-            )
+            faces = []
+            for track, crop in zip(tracks, crops, strict=True):
+                said = track.probabilities, track.label, track.confidence
+                problem = crop_problem(crop, track.box, image.shape)
+                faces.append(Face(track.number, tuple(map(int, track.box)), *said, crop, problem))
             times.append(time.perf_counter())
-        return Result(faces, dict(zip(STAGES, (1000 * np.diff(times)).tolist(), strict=True)))
+        return Result(tuple(faces), dict(zip(STAGES, (1000 * np.diff(times)).tolist(), strict=True)))
 
     def classify(self, crops: list[np.ndarray]) -> np.ndarray:
         """n grey crops like FER-2013's images, uint8 (48, 48), as one batch -> probabilities float64 (n, 7)."""

@@ -1,6 +1,5 @@
 """The paper's `realtime_prediction`: a source through the pipeline, to a table, a window and a video."""
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
@@ -86,10 +85,7 @@ class _Session:
 
     def run(self, record: Callable | None, screen: Window | None, seconds: float | None) -> None:
         start = before = time.perf_counter()
-        total = self.source.frames
-        if total and seconds is not None:
-            total = min(total, math.ceil(seconds * self.source.rate))
-        bar = progress_bar(desc=self.source.name, unit=" frames", total=total)
+        bar = progress_bar(desc=self.source.name, unit=" frames", total=self.source.frames)
         with bar as progress, suppress(KeyboardInterrupt):  # to end it
             for frame in self.source:
                 if (seconds is not None and frame.seconds >= seconds) or (screen and not screen.is_open):

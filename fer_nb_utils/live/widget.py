@@ -226,11 +226,15 @@ class LiveCamera(ipywidgets.VBox):
         self.crop = ipywidgets.Checkbox(description="show the crop that the network sees", indent=False)
         self.tried = ipywidgets.HTML("Show an expression on purpose: press its button, and keep it for some seconds.")
         self.view = CameraView(self._pipeline(), self.snapshots, source=str(source), give_up_seconds=give_up_seconds)
+        self.tries = self.view.tries
         self.source = _dropdown("source", "Where the pictures come from", sources, value=str(source))
         self.problem = ipywidgets.HTML(tooltip="")  # without one, it would be "null"
         traitlets.dlink((self.source, "value"), (self.view, "source"))
         traitlets.link((self.crop, "value"), (self.view, "shows_crop"))
-        self.view.observe(lambda _: self._show(self.tries.html()), "tried")
+        self.view.observe(self._tell_tries, "tried")
+        buttons = [ipywidgets.Button(description=name, layout=ipywidgets.Layout(width="7em")) for name in CLASSES]
+        for button in buttons:
+            button.on_click(self._try)
         for control in (self.network, self.cascade):
             control.observe(self._rebuild, "value")
         for control in (self.smoothing, self.duration, self.threshold):
@@ -238,12 +242,9 @@ class LiveCamera(ipywidgets.VBox):
         choices = ipywidgets.VBox([self.source, self.network, self.cascade])
         knobs = ipywidgets.VBox([self.smoothing, self.duration, self.threshold, self.crop, self.problem])
         controls = ipywidgets.HBox([choices, knobs], layout=ipywidgets.Layout(flex_flow="row wrap"))
-        super().__init__([controls, self.view, ipywidgets.HBox([*map(self._button, CLASSES)]), self.tried])
-
-    @property
-    def tries(self) -> Tries:
-        """What was shown on purpose, and how it was labelled."""
-        return self.view.tries
+        super().__init__(
+            [controls, self.view, ipywidgets.HBox(buttons, layout=ipywidgets.Layout(flex_flow="row wrap")), self.tried]
+        )
 
     def stop(self) -> None:
         """Release the camera, wherever it is."""
@@ -268,17 +269,12 @@ class LiveCamera(ipywidgets.VBox):
         smoother.time_constant, smoother.display_duration = self.smoothing.value, self.duration.value
         smoother.threshold = self.threshold.value
 
-    def _button(self, expression: str) -> ipywidgets.Button:
-        button = ipywidgets.Button(description=expression, layout=ipywidgets.Layout(width="7em"))
-        button.on_click(lambda _: self._begin(expression))
-        return button
+    def _try(self, button: ipywidgets.Button) -> None:
+        self.tried.value = f"Show <b>{button.description}</b> now, and keep it for {READY + WATCHED:g} seconds."
+        self.view.begin_try(button.description)
 
-    def _begin(self, expression: str) -> None:
-        self._show(f"Show <b>{expression}</b> now, and keep it for {READY + WATCHED:g} seconds.")
-        self.view.begin_try(expression)
-
-    def _show(self, text: str) -> None:
-        self.tried.value = text
+    def _tell_tries(self, _: object) -> None:
+        self.tried.value = self.tries.html()
 
 
 def trained_networks(runs: str | Path) -> dict[str, Path]:
