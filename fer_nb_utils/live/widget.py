@@ -241,10 +241,9 @@ class LiveCamera(ipywidgets.VBox):
             control.observe(self._tune, "value")
         choices = ipywidgets.VBox([self.source, self.network, self.cascade])
         knobs = ipywidgets.VBox([self.smoothing, self.duration, self.threshold, self.crop, self.problem])
-        controls = ipywidgets.HBox([choices, knobs], layout=ipywidgets.Layout(flex_flow="row wrap"))
-        super().__init__(
-            [controls, self.view, ipywidgets.HBox(buttons, layout=ipywidgets.Layout(flex_flow="row wrap")), self.tried]
-        )
+        wrapped = {"layout": ipywidgets.Layout(flex_flow="row wrap")}
+        controls, expressions = ipywidgets.HBox([choices, knobs], **wrapped), ipywidgets.HBox(buttons, **wrapped)
+        super().__init__([controls, self.view, expressions, self.tried])
 
     def stop(self) -> None:
         """Release the camera, wherever it is."""
