@@ -33,6 +33,7 @@ DARKEST = 40  # mean grey of a crop, 0 to 255
 # A face that is followed is looked for round its last box alone, at about its size. The grid of the search begins
 # elsewhere than that of the whole frame, so boxes differ by a few pixels.
 SEARCH_ALL = 0.2  # seconds after which the whole frame is searched again, for faces that have come
+BACK = 1.0  # seconds in which a face that has gone may come back: until then the whole frame is searched
 ROOM = 0.25  # of a box's side in which it may have moved on each side since the last frame
 SIZES = 0.75, 1.35  # of the last box's side
 
@@ -58,18 +59,23 @@ class FaceDetector:
     def follow(self, frame: np.ndarray, seconds: float) -> np.ndarray:
         """The same for the frame of a film, taken at `seconds`: most are searched only round the boxes of the last.
 
-        The whole frame is searched every SEARCH_ALL seconds, and whenever a place does not hold exactly one face, or
-        two places touch. So no face is lost that a search of the whole frame finds; a new one may come so much later.
+        The whole frame is searched every SEARCH_ALL seconds, for BACK seconds after a face has gone, and whenever a
+        place does not hold exactly one face, or two places touch. So no face is lost that a search of the whole frame
+        finds; a new one may come SEARCH_ALL seconds later.
         """
-        boxes = self._near(frame) if 0 <= seconds - self._searched < SEARCH_ALL else None
+        few = 0 <= seconds - self._searched < SEARCH_ALL and seconds - self._lost > BACK
+        boxes = self._near(frame) if few else None
         if boxes is None:
             boxes, self._searched = self(frame), seconds
+        if len(boxes) < len(self._last):
+            self._lost = seconds
         self._last, self._shape = boxes, frame.shape
         return boxes
 
     def forget(self) -> None:
         """Search the whole of the next frame: before another film."""
-        self._searched, self._last, self._shape = -np.inf, np.empty((0, 4), int), ()
+        self._searched = self._lost = -np.inf
+        self._last, self._shape = np.empty((0, 4), int), ()
 
     def _near(self, frame: np.ndarray) -> np.ndarray | None:
         """Each of the last boxes found again, or None where the whole frame is to be searched."""
