@@ -47,7 +47,8 @@ def how_sure(table: pd.DataFrame) -> pd.DataFrame:
     rows = pd.DataFrame(
         {"faces": largest.size(), "share": largest.size() / len(found), "probability": largest.median()}
     )
-    return rows.reindex([name for name in (*CLASSES, NOT_SURE) if name in rows.index]).rename_axis(index=None, columns="label")
+    rows = rows.reindex([name for name in (*CLASSES, NOT_SURE) if name in rows.index])
+    return rows.rename_axis(index=None, columns="label")
 
 
 def write_report(table: pd.DataFrame, snapshots: Mapping[str, Snapshot], network: str, path: Path) -> None:
