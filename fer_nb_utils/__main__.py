@@ -13,6 +13,8 @@ import click
 from . import __version__
 from .errors import UserError
 
+CALIBRATION_IMAGES = 256  # for int8
+
 
 class Group(click.Group):
     """Prints failures that the user can repair, those of files and disks among them, as one line and exits 2."""
@@ -196,11 +198,12 @@ def report(folder: Path) -> None:
 @click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--checkpoint", metavar="NAME", help="Also embed the weights of the last folder under this name.")
 @click.option("--other-work", is_flag=True, help="The machine had other work: their times will not be compared.")
-def publish(folders: tuple[Path, ...], checkpoint: str | None, other_work: bool) -> None:
+@click.option("--data", help="The data of a last run that records no temperature.")
+def publish(folders: tuple[Path, ...], checkpoint: str | None, other_work: bool, data: str | None) -> None:
     """For maintainers: make finished runs the committed reference results."""
     from .series.maintain import publish_runs
 
-    for written in publish_runs(folders, checkpoint, other_work):
+    for written in publish_runs(folders, checkpoint, other_work, data):
         click.echo(written)
 
 
@@ -250,10 +253,13 @@ def classroom(folder: Path, platforms: tuple[str, ...], python: str, torch: str 
 
 @main.command()
 @click.option("--source", default="0", show_default=True, help="Camera number, video, image or folder, or 'demo'.")
-@click.option("--table", type=click.Path(path_type=Path), help="Write a row for every face of every frame (.csv).")
+@click.option(
+    "--table", type=click.Path(path_type=Path), help="Write a row for every face of every frame (.csv or .parquet)."
+)
 @click.option(
     "--video", type=click.Path(path_type=Path), help="Write the annotated frames, without sound (.mp4 or .avi)."
 )
+@click.option("--report", type=click.Path(path_type=Path), help="Write a page about the session, with faces (.html).")
 @click.option("--checkpoint", help="A .safetensors file or a finished run's folder (default: the embedded ResNet18).")
 @click.option("--cascade", help="One of OpenCV's face cascades (default: haarcascade_frontalface_default.xml).")
 @click.option(
@@ -262,19 +268,21 @@ def classroom(folder: Path, platforms: tuple[str, ...], python: str, torch: str 
 @click.option(
     "--display-duration", default=0.5, show_default=True, type=click.FloatRange(0), help="Least seconds a label stays."
 )
+@click.option("--threshold", type=click.FloatRange(0, 1), help="Least probability of a label; below: not sure.")
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop after so many seconds of the source.")
 @click.option("--window", is_flag=True, help="Show the picture in a window; Escape or Q closes it.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, mps, cuda or cuda:1.")
-def live(table: Path | None, checkpoint: str | None, cascade: str | None, device: str, **options: object) -> None:
+def live(table: Path | None, report: Path | None, checkpoint: str | None, device: str, **options: object) -> None:
     """Label the faces in front of a camera, or in a video or pictures, until it ends or Ctrl-C.
 
-    Nothing is recorded unless --table or --video asks for it. A summary says how many faces and how fast.
+    Nothing is recorded unless --table, --report or --video asks for it. A summary says how many faces and how fast.
     """
     import signal
 
-    from .files import atomic_path, check_writable
-    from .live.detector import DEFAULT
+    from .files import check_writable
     from .live.realtime import realtime_prediction, summary
+    from .live.report import check_table, write_report, write_table
+    from .live.snapshots import Snapshots
     from .networks.device import choose_device
     from .networks.load import EMBEDDED, load_network
 
@@ -282,26 +290,56 @@ def live(table: Path | None, checkpoint: str | None, cascade: str | None, device
         number = getattr(signal, name, None)
         if number and signal.getsignal(number) != signal.SIG_IGN:  # as under nohup
             signal.signal(number, signal.default_int_handler)
-    if table and table.suffix.lower() != ".csv":
-        raise UserError(f"The table {table} must end in .csv.")
-    for output in filter(None, (table, options["video"])):
+    if table:
+        check_table(table)
+    for output in filter(None, (table, report, options["video"])):
         if not output.absolute().parent.is_dir():
             raise UserError(f"There is no folder {output.absolute().parent} for {output.name}; make it first.")
-    if table:
-        check_writable(table)
+    for output in filter(None, (table, report)):
+        check_writable(output)
     network = load_network(checkpoint or EMBEDDED)
-    options |= {"device": choose_device(device), "cascade": cascade or DEFAULT}
-    labelled = realtime_prediction(network.model, network.transform, **options)
+    given = {name: value for name, value in options.items() if value is not None}
+    given |= {"device": choose_device(device), "snapshots": (snapshots := Snapshots())}
+    labelled = realtime_prediction(network.model, network.transform, **given)
     if table and labelled.attrs["frames"]:  # else former results stay
-        with atomic_path(table) as temporary:
-            labelled.to_csv(temporary, index=False, float_format="%.6g")
+        write_table(labelled, table)
+    if report and labelled.attrs["frames"]:
+        write_report(labelled, snapshots, network.name, report)
     click.echo(summary(labelled))  # last: a terminal that was closed cannot show it
     if not labelled.attrs["frames"]:
         sys.exit(1)
-    for written in filter(None, (table, labelled.attrs["video"])):
+    for written in filter(None, (table, report, labelled.attrs["video"])):
         click.echo(f"written: {Path(written).absolute()}")
     if options["video"] and not labelled.attrs["video"]:  # the summary says why
         sys.exit(1)
+
+
+@main.command()
+@click.argument("checkpoint", required=False)
+@click.option("--format", "kind", type=click.Choice(["onnx", "torchscript"]), default="onnx", show_default=True)
+@click.option("--output", required=True, type=click.Path(path_type=Path), help="The file to write.")
+@click.option("--int8", is_flag=True, help="ONNX with 8-bit convolutions, their ranges seen on images of --data.")
+@click.option("--data", help="Data set for --int8 (default: FER2013_PATH, else the sample).")
+def export(checkpoint: str | None, kind: str, output: Path, int8: bool, data: str | None) -> None:
+    """Write a network as one file that runs without this package.
+
+    CHECKPOINT: a .safetensors file or a finished run's folder (default: the embedded ResNet18). Grey faces in, uint8
+    (n, 48, 48); calibrated probabilities of the seven expressions out.
+    """
+    import numpy as np
+
+    from .data.dataset import load
+    from .files import check_writable
+    from .networks import export as exporting
+    from .networks.load import EMBEDDED, load_network
+
+    check_writable(output)
+    network, faces = load_network(checkpoint or EMBEDDED), None
+    if int8:
+        images = load(data).select("Training").images
+        faces = images[np.random.default_rng(0).permutation(len(images))[:CALIBRATION_IMAGES]]
+    exporting.export(network, output, kind, faces)
+    click.echo(f"written: {output.absolute()}, {output.stat().st_size / 2**20:.1f} MiB")
 
 
 @main.group("data")

@@ -5,4 +5,5 @@ CLASSES = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 CLASS_COLORS = dict(
     zip(CLASSES, ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#7A7A7A", "#0072B2", "#56B4E9"), strict=True)
 )
+NOT_SURE = "not sure"  # the live answer where no expression is probable enough
 USAGES = ("Training", "PublicTest", "PrivateTest")

@@ -177,7 +177,8 @@ def test_download_without_credentials_says_how_to_get_the_file_by_hand(monkeypat
     assert result.exit_code == 2 and "by hand" in result.output and "Traceback" not in result.output
 
 
-LIVE = ("live", "--source", "demo", "--table", "new/t.csv", "--video", "new/v.mp4", "--device", "cpu")
+OUTPUTS = ("--table", "new/t.csv", "--video", "new/v.mp4")
+LIVE = ("live", "--source", "demo", *OUTPUTS, "--device", "cpu")
 
 
 def length(video):
@@ -189,7 +190,7 @@ def length(video):
 def test_live_writes_what_was_asked_for_and_ends_with_a_summary_also_under_nohup(tmp_path):
     (tmp_path / "new").mkdir()
     nohup = ["nohup"] if shutil.which("nohup") else []
-    command = [*nohup, sys.executable, "-m", "fer_nb_utils", *LIVE, "--seconds", "1"]
+    command = [*nohup, sys.executable, "-m", "fer_nb_utils", *LIVE, "--seconds", "1", "--report", "new/p.html"]
     pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, text=True, cwd=tmp_path, **pipes) as process:
         while nohup and process.poll() is None and not list(tmp_path.glob("new/.*.mp4")):
@@ -203,11 +204,11 @@ def test_live_writes_what_was_asked_for_and_ends_with_a_summary_also_under_nohup
     assert lines[1].startswith("15 frames in ") and lines[1].endswith(" frames/s")
     assert lines[2] == "faces in 15 of them, 1 followed" and lines[3].startswith("labels, frame by frame: ")
     stages = ["read", "detect", "crop", "classify", "smooth", "draw", "total"]
-    assert [line.split()[0] for line in lines[-9:-2]] == stages
-    assert lines[-2:] == [f"written: {tmp_path / 'new' / name}" for name in ("t.csv", "v.mp4")]
+    assert [line.split()[0] for line in lines[-10:-3]] == stages
+    assert lines[-3:] == [f"written: {tmp_path / 'new' / name}" for name in ("t.csv", "p.html", "v.mp4")]
     table = pd.read_csv(tmp_path / "new" / "t.csv")
     assert table["frame"].nunique() == 15 and {"face", "label", "happy", "classify"} < set(table)
-    assert length(tmp_path / "new" / "v.mp4") == 15 and len(list((tmp_path / "new").iterdir())) == 2
+    assert length(tmp_path / "new" / "v.mp4") == 15 and len(list((tmp_path / "new").iterdir())) == 3
 
 
 @pytest.fixture
@@ -288,7 +289,7 @@ def test_live_without_any_frame_says_why_exits_1_and_leaves_former_results(tmp_p
     [
         ("--source 99", "There is no camera 99 on the machine"),
         ("--source film.mp4", "film.mp4; give a camera, a video"),
-        ("--source demo --table t.xlsx", "The table t.xlsx must end in .csv"),
+        ("--source demo --table t.xlsx", "The table t.xlsx must end in .csv or .parquet"),
         ("--source text.mp4 --video text.mp4", "The video text.mp4 is the source itself"),
         ("--source text.mp4", "text.mp4 is no video that OpenCV can read"),
         ("--source folder.csv", "The folder folder.csv holds no images"),

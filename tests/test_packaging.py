@@ -22,7 +22,7 @@ TEST = "python -m pip install -r requirements.txt && python -m pytest -n 2"
 
 
 def ranges():
-    texts = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]
+    texts = [*PROJECT["dependencies"], *sum(PROJECT["optional-dependencies"].values(), [])]
     return {canonicalize_name(r.name): r.specifier for r in map(Requirement, texts)}
 
 

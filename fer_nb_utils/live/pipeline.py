@@ -1,6 +1,5 @@
 """From a frame to labelled faces, the same for every source: detect, crop, classify, smooth."""
 
-import copy
 import threading
 import time
 from dataclasses import dataclass
@@ -10,12 +9,13 @@ import torch
 from threadpoolctl import ThreadpoolController
 from torch import nn
 
-from ..classes import CLASSES
+from ..classes import CLASSES, NOT_SURE
 from ..errors import UserError
+from ..networks.load import folded
 from ..networks.prediction import predict
 from ..networks.transforms import Preprocess
-from .detector import DEFAULT, FaceDetector, face_crop
-from .smoothing import Smoother
+from .detector import DEFAULT, FaceDetector, crop_problem, face_crop
+from .smoothing import SURE, Smoother
 
 STAGES = ("detect", "crop", "classify", "smooth")
 
@@ -27,18 +27,27 @@ class FrameError(UserError):
 @dataclass(frozen=True)
 class Face:
     """One face in a frame: number (the same from frame to frame), box (x, y, width, height in pixels), smoothed
-    probabilities float64 (7,), the label shown, and its confidence, 0 to 1 (see `Smoother`)."""
+    probabilities float64 (7,), label (an expression or NOT_SURE), the probability of what it is held for, 0 to 1, the
+    crop that the network saw, uint8 (48, 48), and what is wrong with it, if anything (see `crop_problem`)."""
 
     number: int
     box: tuple[int, int, int, int]
     probabilities: np.ndarray
     label: str
     confidence: float
+    crop: np.ndarray
+    problem: str = ""
 
     @property
     def leads(self) -> bool:
-        """Whether the label is the most probable one in this frame; otherwise it is held from an earlier one."""
+        """Whether the label is the most probable one in this frame; otherwise it is held, or none."""
         return self.label == CLASSES[self.probabilities.argmax()]
+
+    @property
+    def caption(self) -> str:
+        """What is written at the face: "happy 87%", "not sure", and what is wrong with its crop."""
+        said = self.label if self.label == NOT_SURE else f"{self.label} {self.confidence:.0%}"
+        return f"{said}, {self.problem}" if self.problem else said
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,7 @@ class Pipeline:
     """Labels the faces of one frame after another; safe to call from several threads, one of which waits.
 
     `model` is copied to `device` ("cpu", "cuda", ...), so the caller's own stays as it is; `transform` is the one it
-    was trained with. `smoothing` and `display_duration`: seconds, see `Smoother`.
+    was trained with. `smoothing`, `display_duration` (seconds) and `threshold`: see `Smoother`.
     """
 
     def __init__(
@@ -64,11 +73,12 @@ class Pipeline:
         cascade: str = DEFAULT,
         smoothing: float = 0.3,
         display_duration: float = 0.5,
+        threshold: float = SURE,
     ):
-        self.model = copy.deepcopy(model).to(device, memory_format=torch.channels_last).eval()
+        self.model = folded(model).to(device, memory_format=torch.channels_last)
         self.transform = transform
         self.detector = FaceDetector(cascade)
-        self.smoother = Smoother(smoothing, display_duration)
+        self.smoother = Smoother(smoothing, display_duration, threshold)
         self._lock = threading.Lock()
         self._openmp = ThreadpoolController().select(user_api="openmp")
 
@@ -83,19 +93,20 @@ class Pipeline:
         # torch.set_num_threads would also set that of the process's new threads.
         with self._lock, self._openmp.limit(limits=1):
             times = [time.perf_counter()]
-            boxes = self.detector(image)
+            boxes = self.detector.follow(image, seconds)
             times.append(time.perf_counter())
             crops = [face_crop(image, box) for box in boxes]
             times.append(time.perf_counter())
             probabilities = self.classify(crops)
             times.append(time.perf_counter())
             tracks = self.smoother.update(seconds, boxes, probabilities)
-            faces = tuple(
-                Face(track.number, tuple(map(int, track.box)), track.probabilities, track.label, track.confidence)
-                for track in tracks
-            )
+            faces = []
+            for track, crop in zip(tracks, crops, strict=True):
+                said = track.probabilities, track.label, track.confidence
+                problem = crop_problem(crop, track.box, image.shape)
+                faces.append(Face(track.number, tuple(map(int, track.box)), *said, crop, problem))
             times.append(time.perf_counter())
-        return Result(faces, dict(zip(STAGES, (1000 * np.diff(times)).tolist(), strict=True)))
+        return Result(tuple(faces), dict(zip(STAGES, (1000 * np.diff(times)).tolist(), strict=True)))
 
     def classify(self, crops: list[np.ndarray]) -> np.ndarray:
         """n grey crops like FER-2013's images, uint8 (48, 48), as one batch -> probabilities float64 (n, 7)."""
@@ -107,6 +118,7 @@ class Pipeline:
         """Forget the faces seen so far: before another source, and between pictures that are no film."""
         with self._lock:
             self.smoother.reset()
+            self.detector.forget()
 
 
 def _checked(image: np.ndarray) -> np.ndarray:

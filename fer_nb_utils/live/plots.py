@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from ..classes import CLASS_COLORS, CLASSES
 from ..figures.style import FAINT, INK, bare, finish, percent, style
+from .overlay import COLORS
 from .realtime import stage_times
 from .snapshots import Snapshot
 
@@ -44,7 +45,7 @@ def probabilities_over_time(
     axis.set(ylabel="probability", ylim=(0, 1.02))
     percent(axis)
     step = first["seconds"].diff().median() if len(first) > 1 else 1
-    ribbon.bar(first["seconds"], 1, step * 1.02, align="edge", color=first["label"].map(CLASS_COLORS), linewidth=0)
+    ribbon.bar(first["seconds"], 1, step * 1.02, align="edge", color=first["label"].map(COLORS), linewidth=0)
     ribbon.set(ylim=(0, 1), yticks=[], xlabel="seconds")
     ribbon.set_ylabel("label", rotation=0, ha="right", va="center")
     for start, end, text in spans:

@@ -17,6 +17,7 @@ from ..progress import progress_bar
 from .detector import DEFAULT
 from .overlay import annotate
 from .pipeline import STAGES, Face, FrameError, Pipeline
+from .smoothing import SURE
 from .snapshots import Snapshots
 from .sources import Frame, Source, open_source
 from .video import VideoError, video_writer
@@ -25,6 +26,7 @@ from .window import Window
 BOX = ("x", "y", "width", "height")
 TIMES = ("read", *STAGES, "draw")
 COLUMNS = ("frame", "seconds", "face", *BOX, "label", *CLASSES, *TIMES, "file")
+PACKED = 5000  # rows
 NO_FACE = "No face was found: a face must look into the camera and fill a quarter of the picture's height."
 
 
@@ -37,6 +39,7 @@ def realtime_prediction(
     *,
     cascade: str = DEFAULT,
     smoothing: float = 0.3,
+    threshold: float = SURE,
     window: bool = False,
     video: str | Path | None = None,
     snapshots: Snapshots | None = None,
@@ -46,17 +49,18 @@ def realtime_prediction(
 
     The first four arguments are the paper's: a network with seven logits in the order of CLASSES, the transform it was
     trained with, how many seconds a label stays at least, and a torch device. `source`: a camera's number, a video, an
-    image, a folder of images, or "demo". `cascade`, `smoothing`: see `Pipeline`. `window`: show the picture in a window
-    of the desktop, the last of some images until it is closed. `video`: an annotated .mp4 or .avi to write. `snapshots`
-    collects the most confident look of each expression.
+    image, a folder of images, or "demo". `cascade`, `smoothing`, `threshold`: see `Pipeline`. `window`: show the
+    picture in a window of the desktop, the last of some images until it is closed. `video`: an annotated .mp4 or .avi
+    to write. `snapshots` collects the most confident look of each expression.
 
     Returns a row for every face of every frame, and one without a face for a frame without any: frame, seconds, face
-    (its number), x, y, width, height (pixels), label, the seven smoothed probabilities, and the frame's milliseconds
-    for read, detect, crop, classify, smooth and draw (window and video included), and the file's name of an image.
+    (its number), x, y, width, height (pixels), label (an expression or "not sure"), the seven smoothed probabilities,
+    the frame's milliseconds for read, detect, crop, classify, smooth and draw (window and video included), and the
+    file's name of an image.
     `attrs` holds "source", "frames", "seconds" (of the wall's clock), "video" (the path when it was written whole) and
     "problems". Raises UserError for a source, cascade, window or video that cannot be used.
     """
-    pipeline = Pipeline(model, transform, device, cascade, smoothing, display_duration)
+    pipeline = Pipeline(model, transform, device, cascade, smoothing, display_duration, threshold)
     if video and _same_file(video, source):
         raise UserError(f"The video {video} is the source itself; choose another name.")
     with open_source(source) as opened:
@@ -81,11 +85,12 @@ class _Session:
 
     def __init__(self, pipeline: Pipeline, source: Source, snapshots: Snapshots | None):
         self.pipeline, self.source, self.snapshots = pipeline, source, snapshots
-        self.rows, self.problems, self.frames, self.seconds = [], [], 0, 0.0
+        self.rows, self.tables, self.problems, self.frames, self.seconds = [], [], [], 0, 0.0
 
     def run(self, record: Callable | None, screen: Window | None, seconds: float | None) -> None:
         start = before = time.perf_counter()
-        with progress_bar(desc=self.source.name, unit=" frames") as progress:
+        bar = progress_bar(desc=self.source.name, unit=" frames", total=self.source.frames)
+        with bar as progress:
             for frame in self.source:
                 if (seconds is not None and frame.seconds >= seconds) or (screen and not screen.is_open):
                     break
@@ -120,10 +125,18 @@ class _Session:
         times = {"read": 1000 * read, **result.milliseconds, "draw": 1000 * draw}
         self.rows += _rows(self.frames, frame, result.faces, times)
         self.frames += 1
+        if len(self.rows) >= PACKED:
+            self._pack()
         return result.faces
 
+    def _pack(self) -> None:
+        """The rows so far as a table, which takes a tenth of their memory."""
+        self.tables.append(pd.DataFrame(self.rows, columns=COLUMNS).astype(dict.fromkeys(("face", *BOX), "Int64")))
+        self.rows = []
+
     def table(self, video: str | Path | None) -> pd.DataFrame:
-        table = pd.DataFrame(self.rows, columns=COLUMNS).astype({name: "Int64" for name in ("face", *BOX)})
+        self._pack()
+        table = pd.concat([part for part in self.tables if len(part)] or self.tables, ignore_index=True)
         no_face = [NO_FACE] if self.frames and table["face"].isna().all() else []
         table.attrs = {"source": self.source.name, "frames": self.frames, "seconds": self.seconds}
         table.attrs["video"] = str(video) if video and self.frames else None

@@ -7,37 +7,46 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from ..classes import CLASSES
+from ..classes import CLASSES, NOT_SURE
 
 SAME_FACE = 0.3  # least overlap of a face with itself in the frame before
+# Of 2,872 validation images the calibrated embedded network is surer than this of 91 %, and right about 71 % of them;
+# of the others about 30 %. From 0.5 on it would be 78 % and 75 %.
+SURE = 0.4
 FORGET = 1.0  # seconds after which a face that is out of sight is a new one
 
 
 @dataclass
 class Track:
     """One followed face: its number, the last box (x, y, width, height in pixels), smoothed probabilities float64 (7,),
-    label, and confidence: the label's probability, 0 to 1, when it was last the most probable one."""
+    the expression that it is held for, one of CLASSES, and since when; `label`: that expression, or NOT_SURE."""
 
     number: int
     box: np.ndarray
     probabilities: np.ndarray
-    label: str
-    confidence: float
+    expression: str
+    since: float  # seconds
     seen: float  # seconds
-    labelled: float  # seconds
+    label: str = NOT_SURE
+
+    @property
+    def confidence(self) -> float:
+        """The expression's probability, 0 to 1."""
+        return float(self.probabilities[CLASSES.index(self.expression)])
 
 
 class Smoother:
     """Exponential smoothing of each face's probabilities over time, and a label that stays for a while.
 
     `time_constant`: seconds until a lasting change is shown by 63 %; 0 shows each frame's own probabilities.
-    `display_duration`: seconds that a label stays at least, as in the paper. A label that stays although another has
-    become more probable keeps the confidence of its last lead: its probability now would contradict it.
+    `display_duration`: seconds that a face is held for the same expression at least, as in the paper. `threshold`: the
+    probability, 0 to 1, below which an expression, held or not, is no label.
     """
 
-    def __init__(self, time_constant: float = 0.3, display_duration: float = 0.5):
+    def __init__(self, time_constant: float = 0.3, display_duration: float = 0.5, threshold: float = SURE):
         self.time_constant = time_constant
         self.display_duration = display_duration
+        self.threshold = threshold
         self.tracks: list[Track] = []
         self.count = 0
 
@@ -55,9 +64,9 @@ class Smoother:
                 self._follow(known[row], seconds, box, values)
             else:
                 self.count += 1
-                label = CLASSES[values.argmax()]
-                known[row] = Track(self.count, box, values, label, values.max(), seconds, seconds)
+                known[row] = Track(self.count, box, values, CLASSES[values.argmax()], seconds, seconds)
                 self.tracks.append(known[row])
+            known[row].label = known[row].expression if known[row].confidence >= self.threshold else NOT_SURE
         return [known[row] for row in range(len(boxes))]
 
     def _match(self, boxes: np.ndarray) -> dict[int, Track]:
@@ -74,10 +83,8 @@ class Smoother:
         track.probabilities = track.probabilities + weight * (probabilities - track.probabilities)
         track.box, track.seen = box, seconds
         leading = CLASSES[track.probabilities.argmax()]
-        if leading != track.label and seconds - track.labelled >= self.display_duration:
-            track.label, track.labelled = leading, seconds
-        if leading == track.label:
-            track.confidence = track.probabilities.max()
+        if leading != track.expression and seconds - track.since >= self.display_duration:
+            track.expression, track.since = leading, seconds
 
 
 def overlap(boxes: Sequence, others: Sequence) -> np.ndarray:

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from ..errors import UserError
-from .demo import demo_clip
+from .demo import SECONDS, demo_clip
 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet: a source says itself what is wrong with a video
 
@@ -37,11 +37,13 @@ class Source(AbstractContextManager):
     """Frames to iterate over once, as a context that gives the camera or file back.
 
     `name`: what to call it; `rate`: frames per second of a video made from it; `is_film`: whether each frame follows
-    from the one before; `problems`: what went wrong on the way, a sentence each.
+    from the one before; `frames`: how many there are, None where nobody knows; `problems`: what went wrong on the way,
+    a sentence each.
     """
 
     rate = 25.0
     is_film = True
+    frames: int | None = None
     capture: cv2.VideoCapture | None = None
 
     def __init__(self, name: str):
@@ -96,6 +98,7 @@ class Video(Source):
         frames = self.capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self.length = frames / rate if rate > 0 else 0.0  # seconds, as it claims
         self.last = (frames - 1) / rate if rate > 0 else 0.0  # when its last frame begins
+        self.frames = round(frames) if frames > 0 else None  # as it claims, too
         if 0 < rate <= FASTEST:
             self.rate = rate
 
@@ -123,6 +126,7 @@ class Images(Source):
     def __init__(self, name: str, paths: list[Path]):
         super().__init__(name)
         self.paths = paths
+        self.frames = len(paths)
 
     def __iter__(self) -> Iterator[Frame]:
         seconds = count()
@@ -141,6 +145,7 @@ class Demo(Source):
 
     def __init__(self):
         super().__init__("demo clip (photograph, then synthetic face)")
+        self.frames = round(SECONDS * self.rate)
 
     def __iter__(self) -> Iterator[Frame]:
         for frame in demo_clip(self.rate):

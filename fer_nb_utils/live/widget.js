@@ -78,6 +78,8 @@ class View {
     this.status.setAttribute("role", "status");
     const right = element("div", "right", this.root);
     this.who = element("div", "who", right);
+    this.crop = element("img", "crop", right);
+    this.crop.alt = "the crop that the network sees";
     this.bars = this.model.get("classes").map((name) => {
       const bar = element("div", "bar", right);
       bar.dataset.expression = name;
@@ -315,7 +317,6 @@ class View {
     for (const face of [...faces].reverse()) { // the largest face on top
       const [x, y, w, h] = face.box;
       const left = this.fromBrowser ? width - x - w : x; // the picture is mirrored, the text must not be
-      const text = `${face.label} ${Math.round(100 * face.confidence)} %`;
       const top = Math.max(y - unit, 0);
       context.lineWidth = unit / 5; // a light seam shows the box on a ground of its own colour
       context.strokeStyle = "rgba(255, 255, 255, 0.6)";
@@ -323,10 +324,12 @@ class View {
       context.lineWidth = unit / 10;
       context.strokeStyle = context.fillStyle = colors[face.label];
       context.strokeRect(left, y, w, h);
-      context.fillRect(left - context.lineWidth / 2, top, context.measureText(text).width + unit / 2, unit);
+      context.fillRect(left - context.lineWidth / 2, top, context.measureText(face.caption).width + unit / 2, unit);
       context.fillStyle = "black";
-      context.fillText(text, left + unit / 5, top + unit / 6);
+      context.fillText(face.caption, left + unit / 5, top + unit / 6);
     }
+    if (faces[0]?.crop) this.crop.src = `data:image/png;base64,${faces[0].crop}`;
+    else this.crop.removeAttribute("src");
     this.who.textContent = ["no face", "one face"][faces.length] ?? `largest of ${faces.length} faces`;
     this.bars.forEach(({ fill, percent }, index) => {
       const share = faces.length ? 100 * faces[0].probabilities[index] : 0;

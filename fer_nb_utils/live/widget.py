@@ -19,12 +19,15 @@ import ipywidgets
 import numpy as np
 import traitlets
 
-from ..classes import CLASS_COLORS, CLASSES
+from ..classes import CLASSES
 from ..errors import UserError
 from ..networks.load import EMBEDDED, load_network
-from .pipeline import FrameError, Pipeline
+from .overlay import COLORS
+from .pipeline import Face, FrameError, Pipeline
+from .smoothing import SURE
 from .snapshots import Snapshots
 from .sources import DEMO, Source, open_source
+from .tries import READY, WATCHED, Tries
 
 FOLDER = Path(__file__).parent
 BROWSER = "browser"
@@ -44,19 +47,23 @@ RELEASE = 3.0  # seconds to wait until a camera or file has been given back
 
 
 class CameraView(anywidget.AnyWidget):
-    """The picture with boxes, labels and bars. `source`: "browser", or what `open_source` takes, as text."""
+    """The picture with boxes, labels and bars. `source`: "browser", or what `open_source` takes, as text; `shows_crop`:
+    whether the largest face's crop stands beside it; `tried` changes when a try of `tries` ends."""
 
     _esm = FOLDER / "widget.js"
     _css = FOLDER / "widget.css"
     source = traitlets.Unicode(BROWSER).tag(sync=True)
     classes = traitlets.List(list(CLASSES)).tag(sync=True)
-    colors = traitlets.Dict(CLASS_COLORS).tag(sync=True)
+    colors = traitlets.Dict(COLORS).tag(sync=True)
     give_up_seconds = traitlets.Float(10.0).tag(sync=True)  # the camera is released after that long a silence
+    tried = traitlets.Int()
+    shows_crop = traitlets.Bool(False)
 
     def __init__(self, pipeline: Pipeline, snapshots: Snapshots, **options: object):
         super().__init__(**options)
         self.pipeline = pipeline
         self.snapshots = snapshots
+        self.tries = Tries()
         self._began = time.monotonic()
         self._players: dict[str, _Player] = {}
         self.on_msg(self._receive)
@@ -71,6 +78,10 @@ class CameraView(anywidget.AnyWidget):
             self._stop_player(view)
         self.tell("stop")
 
+    def begin_try(self, expression: str) -> None:
+        """Somebody shows this expression from now on."""
+        self.tries.begin(expression, time.monotonic() - self._began)
+
     def label(self, image: np.ndarray | None) -> dict:
         """The faces of a frame as a message's content; a frame that is no picture has none."""
         seconds = time.monotonic() - self._began
@@ -79,8 +90,13 @@ class CameraView(anywidget.AnyWidget):
         except FrameError:  # the next frame may be whole
             return {"faces": []}
         self.snapshots.add(image, result.faces, seconds)
-        faces = [vars(face) | {"probabilities": face.probabilities.tolist()} for face in result.faces]
-        return {"faces": faces, "milliseconds": result.milliseconds}
+        self.tried += self.tries.see(result.faces[0].label if result.faces else None, seconds)
+        return {"faces": [self._said(face) for face in result.faces], "milliseconds": result.milliseconds}
+
+    def _said(self, face: Face) -> dict:
+        """A face as a message's content."""
+        crop = base64.b64encode(cv2.imencode(".png", face.crop)[1]).decode() if self.shows_crop else ""
+        return vars(face) | {"probabilities": face.probabilities.tolist(), "caption": face.caption, "crop": crop}
 
     def _receive(self, _: object, content: object, buffers: list) -> None:
         view = None
@@ -184,11 +200,12 @@ class _Player(threading.Thread):
 
 
 class LiveCamera(ipywidgets.VBox):
-    """The camera with its controls: source, network, cascade, smoothing, and how long a label stays.
+    """The camera with its controls: source, network, cascade, smoothing, how long a label stays, and what is sure.
 
     `networks`: name -> checkpoint or run folder, as `load_network` takes them; by default the embedded one. `source`: a
     video, an image or a folder to offer besides the browser's camera, the kernel's camera 0 and the demo clip.
-    `snapshots` holds the most confident look of each expression so far, in memory only. Raises UserError for a network
+    `snapshots` holds the most confident look of each expression so far, `tries.counts` how expressions shown on purpose
+    were labelled, both in memory only. Raises UserError for a network
     that is not there; what is wrong with a source is said when it is started.
     """
 
@@ -203,20 +220,30 @@ class LiveCamera(ipywidgets.VBox):
         self.snapshots = Snapshots()
         self.network = _dropdown("network", "What labels the faces", networks)
         self.cascade = _dropdown("cascade", "What finds the faces; the first is the paper's", CASCADES)
-        self.smoothing = _seconds("smoothing (s)", "Seconds over which probabilities are averaged; 0: none", 0.3, 2)
-        self.duration = _seconds("label stays (s)", "Seconds that a label stays at least", 0.5, 5)
+        self.smoothing = _slider("smoothing (s)", "Seconds over which probabilities are averaged; 0: none", 0.3, 2)
+        self.duration = _slider("label stays (s)", "Seconds that a label stays at least", 0.5, 5)
+        self.threshold = _slider("sure from", "The least probability of a label; below: not sure", SURE, 1)
+        self.crop = ipywidgets.Checkbox(description="show the crop that the network sees", indent=False)
+        self.tried = ipywidgets.HTML("Show an expression on purpose: press its button, and keep it for some seconds.")
         self.view = CameraView(self._pipeline(), self.snapshots, source=str(source), give_up_seconds=give_up_seconds)
+        self.tries = self.view.tries
         self.source = _dropdown("source", "Where the pictures come from", sources, value=str(source))
         self.problem = ipywidgets.HTML(tooltip="")  # without one, it would be "null"
         traitlets.dlink((self.source, "value"), (self.view, "source"))
+        traitlets.link((self.crop, "value"), (self.view, "shows_crop"))
+        self.view.observe(self._tell_tries, "tried")
+        buttons = [ipywidgets.Button(description=name, layout=ipywidgets.Layout(width="7em")) for name in CLASSES]
+        for button in buttons:
+            button.on_click(self._try)
         for control in (self.network, self.cascade):
             control.observe(self._rebuild, "value")
-        for control in (self.smoothing, self.duration):
+        for control in (self.smoothing, self.duration, self.threshold):
             control.observe(self._tune, "value")
         choices = ipywidgets.VBox([self.source, self.network, self.cascade])
-        knobs = ipywidgets.VBox([self.smoothing, self.duration, self.problem])
-        controls = ipywidgets.HBox([choices, knobs], layout=ipywidgets.Layout(flex_flow="row wrap"))
-        super().__init__([controls, self.view])
+        knobs = ipywidgets.VBox([self.smoothing, self.duration, self.threshold, self.crop, self.problem])
+        wrapped = {"layout": ipywidgets.Layout(flex_flow="row wrap")}
+        controls, expressions = ipywidgets.HBox([choices, knobs], **wrapped), ipywidgets.HBox(buttons, **wrapped)
+        super().__init__([controls, self.view, expressions, self.tried])
 
     def stop(self) -> None:
         """Release the camera, wherever it is."""
@@ -224,8 +251,9 @@ class LiveCamera(ipywidgets.VBox):
 
     def _pipeline(self) -> Pipeline:
         network = load_network(self.network.value)
-        settings = {"smoothing": self.smoothing.value, "display_duration": self.duration.value}
-        return Pipeline(network.model, network.transform, cascade=self.cascade.value, **settings)
+        calm = {"smoothing": self.smoothing.value, "display_duration": self.duration.value}
+        settings = calm | {"cascade": self.cascade.value, "threshold": self.threshold.value}
+        return Pipeline(network.model, network.transform, **settings)
 
     def _rebuild(self, _: object) -> None:
         """A running camera goes on with the new pipeline from its next frame on."""
@@ -238,6 +266,14 @@ class LiveCamera(ipywidgets.VBox):
     def _tune(self, _: object) -> None:
         smoother = self.view.pipeline.smoother
         smoother.time_constant, smoother.display_duration = self.smoothing.value, self.duration.value
+        smoother.threshold = self.threshold.value
+
+    def _try(self, button: ipywidgets.Button) -> None:
+        self.tried.value = f"Show <b>{button.description}</b> now, and keep it for {READY + WATCHED:g} seconds."
+        self.view.begin_try(button.description)
+
+    def _tell_tries(self, _: object) -> None:
+        self.tried.value = self.tries.html()
 
 
 def trained_networks(runs: str | Path) -> dict[str, Path]:
@@ -252,7 +288,7 @@ def _dropdown(name: str, tooltip: str, options: Mapping, **value: str) -> ipywid
     return ipywidgets.Dropdown(options=options, description=titled, **look, **value)
 
 
-def _seconds(name: str, tooltip: str, value: float, most: float) -> ipywidgets.FloatSlider:
+def _slider(name: str, tooltip: str, value: float, most: float) -> ipywidgets.FloatSlider:
     options = {"step": 0.1, "readout_format": ".1f", "style": STYLE}
     return ipywidgets.FloatSlider(value, max=most, description=name, tooltip=tooltip, **options)
 

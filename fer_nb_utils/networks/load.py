@@ -1,9 +1,14 @@
 """Finished networks, ready to classify: the embedded one, and those of the series' runs."""
 
+import copy
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError, safe_open
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import ResNet
 
 from ..errors import UserError, WeightsError
@@ -16,11 +21,16 @@ EMBEDDED = CHECKPOINTS / "resnet18_fer2013.safetensors"
 
 @dataclass(frozen=True)
 class Network:
-    """A trained network on the CPU in evaluation mode, the transform it was trained with, and what to call it."""
+    """A trained network on the CPU in evaluation mode, the transform it was trained with, and what to call it.
+
+    The softmax of its logits is calibrated: `fc` has been divided by the `temperature` that the checkpoint names, 1.0
+    where it names none (Guo et al. 2017, doi 10.48550/arXiv.1706.04599).
+    """
 
     name: str
     model: ResNet
     transform: Preprocess
+    temperature: float = 1.0
 
 
 def load_network(path: str | Path = EMBEDDED) -> Network:
@@ -38,16 +48,42 @@ def load_network(path: str | Path = EMBEDDED) -> Network:
         path /= "model.safetensors"
     elif not path.exists():
         raise UserError(f"There is no network at {path}; give a checkpoint or the folder of a finished run.")
-    architecture, image_size = _read_metadata(path)
+    architecture, image_size, temperature = _read_metadata(path)
     name = path.resolve().parent.name if path.name == "model.safetensors" else path.stem
-    return Network(name, load_checkpoint(build_model(architecture, "none", "all"), path), Preprocess(image_size))
+    model = load_checkpoint(build_model(architecture, "none", "all"), path)
+    with torch.no_grad():
+        for parameter in model.fc.parameters():
+            parameter /= temperature
+    return Network(name, model, Preprocess(image_size), temperature)
 
 
-def _read_metadata(path: Path) -> tuple[str, int]:
+def folded(model: nn.Module) -> nn.Module:
+    """A copy in evaluation mode; a ResNet's batch norms are folded into the convolutions before them.
+
+    Its probabilities are the same to 1e-6 or so. Not to be trained.
+    """
+    model = copy.deepcopy(model).eval()
+    for parent in list(model.modules()) if isinstance(model, ResNet) else ():
+        for (name, layer), (after, norm) in pairwise(list(parent.named_children())):
+            if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                setattr(parent, name, fuse_conv_bn_eval(layer, norm))
+                setattr(parent, after, nn.Identity())
+    return model
+
+
+def checkpoint_metadata(model: str, image_size: int, temperature: float) -> dict[str, str]:
+    """What a `.safetensors` file says beside its tensors for `load_network`: one of MODELS, pixels, and `Network`'s."""
+    return {"model": model, "image_size": str(image_size), "temperature": str(temperature)}
+
+
+def _read_metadata(path: Path) -> tuple[str, int, float]:
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
-        return metadata["model"], int(metadata["image_size"])
+        temperature = float(metadata.get("temperature", 1))
+        if not 0 < temperature < float("inf"):
+            raise ValueError(f"temperature {temperature}")
+        return metadata["model"], int(metadata["image_size"]), temperature
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise WeightsError(
             f"{path} does not say which network it holds and for which image size; give the folder of a finished run, "

@@ -16,6 +16,7 @@ from sklearn.metrics import classification_report, confusion_matrix, roc_auc_sco
 
 from ..classes import CLASSES, USAGES
 from ..errors import UserError
+from . import calibration
 
 MEASURES = ("precision", "recall", "f1", "support", "accuracy", "auc")
 SUM_TOLERANCE = 1e-3  # seven probabilities rounded to four decimals stay within this
@@ -204,10 +205,7 @@ def _json(value: object) -> object:
 
 def calibration_error(predictions: pd.DataFrame, bins: int = 15) -> float:
     """Expected calibration error (Guo et al. 2017, doi 10.48550/arXiv.1706.04599), bins of equal width."""
-    confidence = predictions[list(CLASSES)].max(axis=1).to_numpy()
-    gap = correct(predictions).to_numpy() - confidence
-    slot = np.minimum((confidence * bins).astype(int), bins - 1)
-    return float(np.abs(np.bincount(slot, weights=gap)).sum() / len(gap))
+    return calibration.calibration_error(predictions[list(CLASSES)].to_numpy(), _truth(predictions), bins)
 
 
 def confusion(predictions: pd.DataFrame, normalize: bool = False) -> pd.DataFrame:

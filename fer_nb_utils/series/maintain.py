@@ -15,10 +15,11 @@ from nbformat import NotebookNode
 from safetensors.torch import save_file
 
 from ..classes import CLASSES
+from ..data.dataset import load
 from ..errors import UserError
 from ..files import atomic_path, write_json, write_text
 from ..networks.cost import latency_ms
-from ..networks.load import CHECKPOINTS
+from ..networks.load import CHECKPOINTS, checkpoint_metadata
 from ..networks.resnets import MODELS
 from ..paths import NOTEBOOKS, ROOT
 from ..results.claims import check_claims
@@ -27,6 +28,9 @@ from ..results.paper import PAPER_TABLE1
 from ..results.reference_runs import FOLDER, handmade_predictions, reference_runs
 from ..results.run_folder import DIGITS, Run
 from ..results.seeds import seed_groups, trainings
+from ..training.config import TrainConfig
+from ..training.experiment import validation_temperature
+from ..training.selection import select_images
 from .execute import INJECTED, executed_copy
 from .plan import Job
 from .tables import markdown
@@ -77,6 +81,7 @@ def publish_runs(
     folders: Sequence[Path],
     checkpoint: str | None = None,
     other_work: bool = False,
+    data: str | None = None,
     readme: Path = ROOT / "README.md",
     reference: Path = FOLDER,
     checkpoints: Path = CHECKPOINTS,
@@ -84,7 +89,8 @@ def publish_runs(
 ) -> list[Path]:
     """Make finished runs reference results, with the README's table and the reproducibility summary, and embed the
     network of the last one under the name `checkpoint`, if given; returns what was written. `other_work`: the machine
-    had some beside them, so that their times are never compared.
+    had some beside them, so that their times are never compared. `data`: that of a last run which records no
+    temperature.
 
     Raises UserError, before anything is written, for folders that hold no run with its network or have no name of
     their own, for a README without the marks of the table, and for a checkpoint's name that is no plain one.
@@ -98,17 +104,13 @@ def publish_runs(
         run.load_model()
     last = runs[folders[-1].resolve().name]
     text = _with_results(readme, results_table(dict(sorted((reference_runs() | runs).items()))))
-    card = model_card(last, checkpoint) if checkpoint else ""
+    temperature = temperature_of(last, data) if checkpoint else 1.0
 
     written = [publish_run(run, reference, other_work) for run in runs.values()]
     write_text(readme, text)
     write_text(summary, reproducibility(reference_runs(reference)))
-    return [
-        *written,
-        readme,
-        summary,
-        *([publish_checkpoint(last, checkpoint, card, checkpoints)] if checkpoint else []),
-    ]
+    made = [publish_checkpoint(last, checkpoint, temperature, checkpoints)] if checkpoint else []
+    return [*written, readme, summary, *made]
 
 
 def publish_run(run: Run, folder: Path = FOLDER, other_work: bool = False) -> Path:
@@ -176,24 +178,36 @@ def reproducibility(runs: dict[str, Run]) -> str:
     return _rendered("reproducibility", **facts)
 
 
-def publish_checkpoint(run: Run, name: str, card: str, folder: Path = CHECKPOINTS) -> Path:
+def temperature_of(run: Run, data: str | None) -> float:
+    """The run's temperature; where it records none, fitted now on its validation images, out of its `data`."""
+    if "temperature" in run.config:
+        return run.config["temperature"]
+    dataset = load(data) if data else None
+    if dataset is None or dataset.fingerprint != run.config["data"]["fingerprint"]:
+        raise UserError(
+            f"The run in {run.folder} records no temperature; give its data ({run.config['data']['name']})."
+        )
+    config = TrainConfig(**{key: value for key, value in run.config.items() if key in TrainConfig.__dataclass_fields__})
+    return validation_temperature(run.load_model(), select_images(dataset, config)[1], config.image_size)
+
+
+def publish_checkpoint(run: Run, name: str, temperature: float, folder: Path = CHECKPOINTS) -> Path:
     """Write the run's network as float16 to `folder/name.safetensors`, its card beside it; returns the path."""
     tensors = run.load_model().state_dict().items()
     state = {key: tensor.half() if tensor.dtype == torch.float32 else tensor for key, tensor in tensors}
-    metadata = {"model": run.config["model"], "image_size": str(run.config["image_size"])}
+    metadata = checkpoint_metadata(run.config["model"], run.config["image_size"], temperature)
     path = folder / f"{name}.safetensors"
     with atomic_path(path) as temporary:
         save_file(state, temporary, metadata=metadata)
-    write_text(path.with_suffix(".md"), card)
+    write_text(path.with_suffix(".md"), model_card(run, name, temperature))
     return path
 
 
-def model_card(run: Run, name: str) -> str:
+def model_card(run: Run, name: str, temperature: float) -> str:
     """What the network is, how it was made, how good it is, and what it must not be used for; Markdown."""
     table = markdown(per_class(run.predictions))
-    return _rendered(
-        "model_card", name=name, config=run.config, metrics=run.metrics, classes=CLASSES, per_expression=table
-    )
+    facts = {"config": run.config, "metrics": run.metrics, "classes": CLASSES, "temperature": temperature}
+    return _rendered("model_card", name=name, per_expression=table, **facts)
 
 
 def _rendered(template: str, **values: object) -> str:

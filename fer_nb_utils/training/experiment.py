@@ -19,9 +19,11 @@ from ..errors import DivergedError, UserError, WeightsError
 from ..files import atomic_path, locked, write_json
 from ..networks.cost import count_parameters, latency_ms, multiply_adds
 from ..networks.device import best_precision, choose_device, device_name
+from ..networks.load import checkpoint_metadata
 from ..networks.prediction import predict
 from ..networks.resnets import Weights, assemble, read_weights
 from ..networks.transforms import Preprocess
+from ..results.calibration import fit_temperature
 from ..results.measures import metrics, read_predictions
 from ..results.run_folder import DIGITS, Run, is_finished
 from .config import TrainConfig
@@ -111,12 +113,13 @@ def _train_and_test(
     history, preparation_seconds = fit(model, config, train, validation, folder, device, precision, pool)
 
     model.to(device).eval()
+    temperature = validation_temperature(model, validation, config.image_size)
     predictions = _test(model, dataset.select("PublicTest", "PrivateTest"), config)
     sessions[-1]["peak_memory_mb"] = peak_memory_mb(device) if counted else None
     twins = dataset.files[audit(dataset).twin_in_train].tolist()
     with atomic_path(folder / "model.safetensors") as temporary:
         state = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
-        save_file(state, temporary, metadata={"model": config.model, "image_size": str(config.image_size)})
+        save_file(state, temporary, metadata=checkpoint_metadata(config.model, config.image_size, temperature))
     for name, table in (("history.csv", history), ("predictions.csv", predictions)):
         with atomic_path(folder / name) as temporary:
             table.to_csv(temporary, index=False, float_format=DIGITS)
@@ -131,6 +134,7 @@ def _train_and_test(
         "precision": precision,
         "epochs_run": len(history),
         "best_epoch": int(history["epoch"][history["validation_accuracy"].argmax()]),
+        "temperature": temperature,
         "data": {
             "name": dataset.name,
             "fingerprint": dataset.fingerprint,
@@ -174,6 +178,12 @@ def _begin_session(config: TrainConfig, folder: Path, device: torch.device) -> l
         print(f"{folder.name} began on {sessions[-1]['device_name']} and goes on on {session['device_name']}.")
     write_json(record, [*sessions, session])
     return [*sessions, session]
+
+
+def validation_temperature(model: ResNet, validation: Dataset, image_size: int) -> float:
+    """The temperature that calibrates the model's probabilities, fitted on a run's validation images."""
+    probabilities = predict(model, torch.from_numpy(validation.images), Preprocess(image_size))
+    return round(fit_temperature(probabilities, validation.labels), 4)
 
 
 def _test(model: ResNet, test: Dataset, config: TrainConfig) -> pd.DataFrame:

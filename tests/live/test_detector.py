@@ -9,8 +9,10 @@ import pytest
 
 from fer_nb_utils.errors import UserError
 from fer_nb_utils.live.demo import demo_clip
-from fer_nb_utils.live.detector import DEFAULT, FaceDetector, face_crop, square
+from fer_nb_utils.live.detector import DEFAULT, FaceDetector, crop_problem, face_crop, square
 from fer_nb_utils.live.smoothing import overlap
+
+SIDE = 150  # pixels of a pasted head
 
 
 @pytest.fixture(scope="module")
@@ -146,3 +148,106 @@ def test_crop_is_grey_of_one_size_and_leaves_the_frame_alone(frame, side):
 def test_an_image_of_fer2013_passes_unchanged():
     image = np.random.default_rng(0).integers(0, 256, (48, 48), dtype=np.uint8)
     np.testing.assert_array_equal(face_crop(image, (0, 0, 48, 48), margin=0), image)
+
+
+# Faces that are followed
+
+
+@pytest.fixture(scope="module")
+def head(detector):
+    """A head on plain ground, (SIDE, SIDE), and where a mask shows it."""
+    photo = next(islice(demo_clip(), 20, None)).image
+    x, y, side, _ = detector(photo)[0]
+    head = cv2.resize(square(photo, (x, y - side // 10, side, side), 0.35), (SIDE, SIDE)).astype(float)
+    mask = np.zeros((SIDE, SIDE))
+    cv2.ellipse(mask, (SIDE // 2, SIDE // 2), (50, 65), 0, 0, 360, 1, cv2.FILLED)
+    return head, cv2.GaussianBlur(mask, None, 6)[..., None]
+
+
+def scene(head, *places):
+    """A frame of 480x270 with heads at these places (left, top), the last in front; they may leave it."""
+    picture = np.full((270 + 2 * SIDE, 480 + 2 * SIDE, 3), 128.0)
+    for left, top in places:
+        part = picture[round(top) + SIDE :, round(left) + SIDE :][:SIDE, :SIDE]
+        part += head[1] * (head[0] - part)
+    return picture[SIDE:-SIDE, SIDE:-SIDE].round().astype(np.uint8)
+
+
+def followed(frames):
+    """Boxes of each frame by the search of the whole frame, and by following; and how many whole frames that took."""
+    whole, follower, searches = FaceDetector(), FaceDetector(), []
+    search = follower._search
+    follower._search = lambda part, height, *sides: searches.append(len(part) == height) or search(part, height, *sides)
+    pairs = [(whole(image), follower.follow(image, seconds)) for seconds, image in frames]
+    return pairs, sum(searches)
+
+
+def test_every_face_of_the_demo_clip_is_followed_with_few_searches_of_the_whole_frame():
+    pairs, searches = followed((frame.seconds, frame.image) for frame in islice(demo_clip(15), 120))
+    assert all(len(box) == len(other) == 1 and overlap(box, other)[0, 0] > 0.75 for box, other in pairs)
+    assert searches < len(pairs) / 3
+
+
+def agree(pairs):
+    """Whether both find the same faces in every frame."""
+    return all(
+        len(boxes) == len(others) and (not len(boxes) or (overlap(boxes, others) > 0.7).any(axis=1).all())
+        for boxes, others in pairs
+    )
+
+
+def test_two_faces_that_cross_are_followed_as_the_whole_search_finds_them(head):
+    places = [((k * 6, 5), (324 - k * 6, 60)) for k in range(55)]
+    pairs, searches = followed((k / 30, scene(head, *both)) for k, both in enumerate(places))
+    assert agree(pairs) and searches < len(pairs)
+    assert {1, 2} <= {len(boxes) for boxes, _ in pairs}  # one hides the other for a while
+
+
+def test_a_face_that_leaves_is_gone_and_one_that_returns_is_there(head):
+    places = [160 + 280 * np.sin(2 * np.pi * k / 60) for k in range(120)]
+    pairs, searches = followed((k / 15, scene(head, (x, 60))) for k, x in enumerate(places))
+    there = [len(boxes) for boxes, _ in pairs]
+    assert agree(pairs) and searches < len(pairs)
+    assert np.count_nonzero(np.diff(there)) >= 6 and set(there) == {0, 1}  # away and back, on both sides
+
+
+def test_a_second_face_is_found_within_the_time_between_two_searches_of_the_whole_frame(head):
+    frames = [(k / 30, scene(head, (25, 50), *([(300, 50)] if k >= 10 else []))) for k in range(20)]
+    pairs, _ = followed(frames)
+    found = [len(others) for _, others in pairs]
+    assert found[:10] == [1] * 10 and found[-1] == 2 and sorted(found) == found and found.index(2) <= 10 + 6
+
+
+@pytest.mark.parametrize(
+    "then",
+    [lambda follower, image: follower.forget(), lambda follower, image: follower.follow(image[:250], 0.04)],
+    ids=["forgotten", "another size"],
+)
+def test_another_film_is_searched_as_a_whole(head, then):
+    follower = FaceDetector()
+    follower.follow(scene(head, (25, 50)), 0.0)
+    then(follower, scene(head, (25, 50)))
+    assert len(follower.follow(scene(head, (25, 50), (300, 50)), 0.05)) == 2
+
+
+def test_time_that_runs_backwards_searches_the_whole_frame(head):
+    follower = FaceDetector()
+    follower.follow(scene(head, (25, 50)), 5.0)
+    assert len(follower.follow(scene(head, (25, 50), (300, 50)), 0.0)) == 2
+
+
+@pytest.mark.parametrize(
+    ("box", "grey", "problem"),
+    [
+        ((100, 100, 100, 100), 41, ""),
+        ((100, 100, 100, 100), 39, "too dark"),
+        ((100, 100, 23, 23), 41, "too small"),
+        ((3, 100, 100, 100), 41, "cut off"),
+        ((100, 3, 100, 100), 41, "cut off"),
+        ((537, 100, 100, 100), 41, "cut off"),
+        ((100, 377, 100, 100), 41, "cut off"),
+        ((4, 376, 100, 100), 41, ""),
+    ],
+)
+def test_a_bad_crop_is_named(box, grey, problem):
+    assert crop_problem(np.full((48, 48), grey, np.uint8), box, (480, 640, 3)) == problem

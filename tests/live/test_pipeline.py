@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from fer_nb_utils.classes import CLASSES
+from fer_nb_utils.classes import CLASSES, NOT_SURE
 from fer_nb_utils.live.demo import demo_clip
 from fer_nb_utils.live.detector import face_crop
 from fer_nb_utils.live.pipeline import STAGES, FrameError, Pipeline
 from fer_nb_utils.live.smoothing import overlap
-from fer_nb_utils.networks.load import load_network
+from fer_nb_utils.networks.load import folded, load_network
 from fer_nb_utils.networks.prediction import predict
 
 
@@ -48,7 +48,8 @@ def test_every_face_of_the_demo_clip_is_found_and_keeps_its_number_and_label(pip
         assert len(faces) == 1, frame.seconds
         assert overlap([faces[0].box], [frame.box])[0, 0] >= 0.5, frame.seconds
         numbers.setdefault(frame.content, set()).add(faces[0].number)
-        labels.setdefault(frame.content, []).append(faces[0].label)
+        if faces[0].label != NOT_SURE:
+            labels.setdefault(frame.content, []).append(faces[0].label)
     assert [len(found) for found in numbers.values()] == [1, 1]
     changes = [sum(a != b for a, b in zip(found, found[1:], strict=False)) for found in labels.values()]
     assert changes[0] == 0  # a photograph keeps its expression
@@ -160,16 +161,16 @@ def test_the_callers_model_and_the_processs_threads_stay_as_they_were(network, f
 
 def test_threads_may_share_it(pipeline, frame):
     """OpenCV's cascade and the smoothing are not made for that, so calls wait for each other."""
-    found, inside, detect = [], threading.Semaphore(), pipeline.detector
+    found, inside, follow = [], threading.Semaphore(), pipeline.detector.follow
 
-    def alone(image):
+    def alone(image, seconds):
         assert inside.acquire(blocking=False)
         time.sleep(0.005)  # time for another thread to come in
-        boxes = detect(image)
+        boxes = follow(image, seconds)
         inside.release()
         return boxes
 
-    pipeline.detector = alone
+    pipeline.detector.follow = alone
     threads = [
         threading.Thread(target=lambda: found.extend(len(pipeline(frame, 0.0).faces) for _ in range(5)))
         for _ in range(4)
@@ -179,3 +180,43 @@ def test_threads_may_share_it(pipeline, frame):
     for thread in threads:
         thread.join()
     assert found == [1] * 20 and pipeline.smoother.count == 1
+
+
+def test_folding_changes_neither_probabilities_nor_labels(network, sample):
+    images = torch.from_numpy(sample.images[::40])
+    same_after_folding(network, images)
+
+
+def test_folding_changes_no_answer_on_fer2013(network, fer2013):
+    test = fer2013.select("PublicTest", "PrivateTest")
+    same_after_folding(network, torch.from_numpy(test.images[::10]))
+
+
+def same_after_folding(network, images):
+    model = folded(network.model).to(memory_format=torch.channels_last)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
+    before, after = (predict(each, images, network.transform) for each in (network.model, model))
+    np.testing.assert_allclose(after, before, atol=1e-3)
+    np.testing.assert_array_equal(after.argmax(axis=1), before.argmax(axis=1))
+
+
+def test_what_is_no_resnet_is_not_folded():
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1), torch.nn.BatchNorm2d(1))
+    assert [type(layer) for layer in folded(model)] == [torch.nn.Conv2d, torch.nn.BatchNorm2d]
+
+
+def test_below_the_threshold_there_is_no_label(network, frame):
+    (sure,), (unsure,) = (
+        Pipeline(network.model, network.transform, threshold=threshold)(frame, 0.0).faces for threshold in (0.0, 1.0)
+    )
+    assert sure.leads and not unsure.leads and unsure.label == unsure.caption == NOT_SURE
+    assert sure.caption == f"{sure.label} {sure.probabilities.max():.0%}" and unsure.confidence == sure.confidence
+
+
+def test_a_face_brings_its_crop_and_what_is_wrong_with_it(pipeline, frame):
+    (face,) = pipeline(frame, 0.0).faces
+    np.testing.assert_array_equal(face.crop, face_crop(frame, face.box))
+    assert face.problem == ""
+    pipeline.reset()
+    (dark,) = pipeline(frame // 5, 0.0).faces
+    assert dark.problem == "too dark" and dark.caption.endswith(", too dark")

@@ -18,7 +18,7 @@ import torch
 from PIL import ImageGrab
 from torch import nn
 
-from fer_nb_utils.classes import CLASSES
+from fer_nb_utils.classes import CLASSES, NOT_SURE
 from fer_nb_utils.errors import UserError
 from fer_nb_utils.live import realtime
 from fer_nb_utils.live.demo import demo_clip
@@ -84,7 +84,11 @@ def face(label, confidence, box=(100, 100, 50, 50), probable=None):
     """With a label that leads, or, where another expression is `probable`, one that is held."""
     probabilities = np.full(7, (1 - confidence) / 6)
     probabilities[CLASSES.index(probable or label)] = confidence
-    return Face(1, box, probabilities, label, confidence)
+    return Face(1, box, probabilities, label, confidence, np.zeros((48, 48), np.uint8))
+
+
+def unsure(box):
+    return Face(1, box, np.full(7, 1 / 7), NOT_SURE, 1 / 7, np.zeros((48, 48), np.uint8))
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +115,7 @@ def test_the_table_has_a_row_for_every_face_and_one_for_a_frame_without(play, ph
     assert tuple(table.columns) == COLUMNS
     assert table["frame"].tolist() == [0, 1, 2, 2] and table["seconds"].tolist() == pytest.approx([0, 0.1, 0.2, 0.2])
     found = table.drop(index=1)
-    assert found.notna().all(axis=None) and found["label"].isin(CLASSES).all()
+    assert found.notna().all(axis=None) and found["label"].isin([*CLASSES, NOT_SURE]).all()
     assert found.loc[2, "face"] != found.loc[3, "face"]
     np.testing.assert_allclose(found[list(CLASSES)].sum(axis=1), 1)
     assert (found[["width", "height"]] > 30).all(axis=None)
@@ -154,7 +158,9 @@ def test_smoothing_and_display_duration_are_those_asked_for(play, photo):
     dark = photo // 4
     labels = {}
     for duration in (0, 0.5):
-        labels[duration] = play(photo, *[dark] * 7, smoothing=0, display_duration=duration)["label"].tolist()
+        labels[duration] = play(photo, *[dark] * 7, smoothing=0, threshold=0, display_duration=duration)[
+            "label"
+        ].tolist()
     old, new = labels[0][:2]
     assert old != new and labels == {0: [old] + [new] * 7, 0.5: [old] * 5 + [new] * 3}
     smooth = play(photo, dark, smoothing=0.1)[list(CLASSES)].to_numpy()
@@ -203,6 +209,23 @@ def test_a_small_picture_is_enlarged_so_that_its_label_can_be_read(size, drawn):
     assert rows.max() == pytest.approx((height // 2 + 12) * scale, abs=4)
 
 
+def test_a_face_without_a_label_is_boxed_in_the_colour_of_none():
+    drawn = annotate(np.zeros((480, 640, 3), np.uint8), [unsure((200, 150, 120, 100))])
+    assert (drawn == BGR[NOT_SURE]).all(axis=-1).sum() > 500
+
+
+def test_many_rows_are_packed_and_still_one_table(play, photo, monkeypatch):
+    monkeypatch.setattr(realtime, "PACKED", 2)
+    table = play(photo, EMPTY, photo, EMPTY, photo)
+    assert table["frame"].tolist() == table.index.tolist() == [0, 1, 2, 3, 4]
+    assert table.dtypes.equals(play(photo).dtypes) and table["face"].notna().tolist() == [True, False] * 2 + [True]
+
+
+def test_below_the_threshold_the_table_says_not_sure(play, photo):
+    assert play(photo, threshold=1.0)["label"].tolist() == [NOT_SURE]
+    assert play(photo, threshold=0.0)["label"].isin(CLASSES).all()
+
+
 # Video
 
 
@@ -215,7 +238,8 @@ def test_the_video_shows_every_frame_with_its_boxes(name, tmp_path):
     for number, (shown, taken) in enumerate(zip(frames, demo_clip(15), strict=False)):
         assert shown.shape == (480, 640, 3)
         rows = table[table["frame"] == number].to_dict("records")
-        faces = [face(row["label"], row[row["label"]], [row[name] for name in BOX]) for row in rows]
+        said = [(row["label"], row.get(row["label"], 0), [row[name] for name in BOX]) for row in rows]
+        faces = [face(*each) if each[0] in CLASSES else unsure(each[2]) for each in said]
         error, without = (np.abs(shown.astype(int) - other) for other in (annotate(taken.image, faces), taken.image))
         assert np.percentile(error, 99.5) < 60 < 100 < np.percentile(without, 99.5)
 
@@ -398,7 +422,7 @@ def test_a_snapshot_is_a_square_copy_round_the_face(box, shape):
 def test_a_session_fills_the_snapshots(play, photo, two_faces):
     snapshots = Snapshots()
     table = play(photo, EMPTY, two_faces, snapshots=snapshots, smoothing=0)
-    assert set(snapshots) == set(table["label"].dropna())
+    assert set(snapshots) == set(table["label"].dropna()) - {NOT_SURE}
     for label, snapshot in snapshots.items():
         assert snapshot.probability == pytest.approx(table.loc[table["label"] == label, label].max())
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fer_nb_utils.classes import CLASSES
+from fer_nb_utils.classes import CLASSES, NOT_SURE
 from fer_nb_utils.live.smoothing import Smoother, overlap
 
 HAPPY, SAD = np.eye(7)[CLASSES.index("happy")], np.eye(7)[CLASSES.index("sad")]
@@ -20,8 +20,8 @@ def numbers(smoother, seconds, *each):
 
 
 def labels(smoother, rate, looks):
-    """The labels of one face that looks like this, frame after frame."""
-    return [smoother.update(k / rate, boxes(LEFT), look[None])[0].label for k, look in enumerate(looks)]
+    """What one face that looks like this is held for, frame after frame."""
+    return [smoother.update(k / rate, boxes(LEFT), look[None])[0].expression for k, look in enumerate(looks)]
 
 
 def test_overlap_is_intersection_over_union():
@@ -52,7 +52,7 @@ def test_by_default_a_change_takes_three_tenths_and_a_label_stays_half_a_second(
     smoother, shown = Smoother(), []
     for k in range(7):
         (track,) = smoother.update(k / 10, boxes(LEFT), (SAD if k else HAPPY)[None])
-        shown.append((track.label, track.probabilities[CLASSES.index("sad")]))
+        shown.append((track.expression, track.probabilities[CLASSES.index("sad")]))
     assert [label for label, _ in shown] == ["happy"] * 5 + ["sad"] * 2
     assert shown[3][1] == pytest.approx(1 - np.exp(-1))
 
@@ -71,15 +71,23 @@ def test_a_label_does_not_stick():
     assert shown == ["happy"] * 30 + ["sad"] * 3  # it has been there long enough
 
 
-def test_a_held_label_keeps_the_confidence_of_its_last_lead():
-    """Its probability has fallen to a tenth, which would contradict it."""
-    smoother = Smoother(0, display_duration=0.5)
-    looks = [(0, 0.6, HAPPY), (0.1, 0.8, HAPPY), (0.2, 0.9, SAD), (0.4, 0.9, SAD), (0.5, 0.7, SAD), (0.6, 0.9, HAPPY)]
+def test_a_held_label_shows_its_own_probability_and_below_the_threshold_it_is_none():
+    smoother = Smoother(0, display_duration=0.5, threshold=0.3)
+    looks = [(0, 0.6, HAPPY), (0.1, 0.65, SAD), (0.2, 0.75, SAD), (0.4, 0.65, SAD), (0.5, 0.7, SAD), (0.6, 0.9, HAPPY)]
     shown = []
     for seconds, share, look in looks:
         (track,) = smoother.update(seconds, boxes(LEFT), (share * look + (1 - share) * (HAPPY + SAD - look))[None])
-        shown.append((track.label, track.confidence))
-    assert shown == [*[("happy", 0.6), ("happy", 0.8)], *[("happy", 0.8)] * 2, *[("sad", 0.7)] * 2]
+        shown.append((track.label, pytest.approx(track.confidence)))
+    held = [("happy", 0.6), ("happy", 0.35), (NOT_SURE, 0.25), ("happy", 0.35)]
+    assert shown == [*held, ("sad", 0.7), (NOT_SURE, 0.1)]
+
+
+def test_by_default_two_fifths_are_sure():
+    for share, label in ((0.41, "happy"), (0.39, NOT_SURE)):
+        spread = np.full(7, (1 - share) / 6)
+        spread[CLASSES.index("happy")] = share
+        (track,) = Smoother().update(0, boxes(LEFT), spread[None])
+        assert track.label == label
 
 
 def test_a_short_look_away_is_smoothed_out():

@@ -59,7 +59,7 @@ def sentence(source):
 @pytest.mark.parametrize("name", ["film.mp4", "FILM.MP4", "film.avi", "Größe 表情.avi", "Größe 表情.mp4"])
 def test_a_video_has_its_frames_at_its_own_pace(name, tmp_path, capfd):
     with open_source(make_video(tmp_path / name)) as opened:
-        assert (opened.name, opened.rate, opened.is_film) == (name, 10, True)
+        assert (opened.name, opened.rate, opened.is_film, opened.frames) == (name, 10, True, 20)
         frames = list(opened)
     assert levels(frames) == list(range(20)) and opened.problems == []
     np.testing.assert_allclose([frame.seconds for frame in frames], np.arange(20) / 10, atol=1e-6)
@@ -227,7 +227,7 @@ def test_a_folder_gives_its_images_and_names_the_damaged(folder, monkeypatch, ca
     monkeypatch.chdir(folder)
     for source in (folder, str(folder), "."):
         with open_source(source) as opened:
-            assert (opened.name, opened.rate, opened.is_film) == (folder.name, 1, False)
+            assert (opened.name, opened.rate, opened.is_film, opened.frames) == (folder.name, 1, False, 5)
             frames = list(opened)
         assert levels(frames) == [1, 2, 3] and [frame.seconds for frame in frames] == [0, 1, 2]
         assert opened.problems == [f"{name} is no image that can be read." for name in ("b damaged.png", "c empty.jpg")]
@@ -283,5 +283,5 @@ def test_the_demo_clip():
     with open_source("demo") as opened:
         frames = [frame for frame, _ in zip(opened, range(3), strict=False)]
     expected = [frame for frame, _ in zip(demo_clip(sources.Demo.rate), range(3), strict=False)]
-    assert opened.is_film and [frame.seconds for frame in frames] == [0, 1 / 15, 2 / 15]
+    assert opened.is_film and opened.frames == 186 and [frame.seconds for frame in frames] == [0, 1 / 15, 2 / 15]
     assert all(np.array_equal(one.image, two.image) for one, two in zip(frames, expected, strict=True))

@@ -120,9 +120,19 @@ def test_a_frame_is_answered_with_its_faces(front, photo):
     assert (answer["id"], answer["view"]) == (7, "a")
     assert sum(face["probabilities"]) == pytest.approx(1)
     assert face["confidence"] == face["probabilities"][CLASSES.index(face["label"])] == max(face["probabilities"])
+    assert face["caption"] == f"{face['label']} {face['confidence']:.0%}" and face["crop"] == ""
     x, y, width, height = face["box"]
     assert 0 < x < x + width < 480 and 0 < y < y + height < 360
     assert set(answer["milliseconds"]) == {"detect", "crop", "classify", "smooth"}
+
+
+def test_the_crop_is_sent_on_demand(front, photo):
+    front.run("camera.crop.value = True")
+    front.send([jpeg(photo)], kind="frame", id=1, width=480, height=360)
+    (face,) = front.answer("faces")["faces"]
+    front.run("camera.crop.value = False")
+    crop = cv2.imdecode(np.frombuffer(base64.b64decode(face["crop"]), np.uint8), cv2.IMREAD_UNCHANGED)
+    assert crop.shape == (48, 48) and crop.std() > 20
 
 
 def test_a_front_end_that_loses_buffers_is_told_and_may_send_text(front, photo):
@@ -243,12 +253,29 @@ def test_controls_change_the_pipeline(camera):
     before = camera.view.pipeline
     camera.smoothing.value, camera.duration.value = 1.5, 2.0
     assert camera.view.pipeline is before
+    camera.threshold.value = 0.7
     assert (before.smoother.time_constant, before.smoother.display_duration) == (1.5, 2.0)
+    assert before.smoother.threshold == 0.7
     camera.cascade.value = "haarcascade_frontalface_alt2.xml"
     after = camera.view.pipeline
-    assert after is not before and after.smoother.time_constant == 1.5
+    assert after is not before and after.smoother.time_constant == 1.5 and after.smoother.threshold == 0.7
+    camera.threshold.value = 0.0
     camera.source.value = "0"
     assert camera.view.source == "0"
+
+
+def test_an_expression_shown_on_purpose_is_counted_and_stays_in_memory(camera, photo, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(widget.time, "monotonic", lambda: clock[0])
+    (buttons,) = (child for child in camera.children if getattr(child, "children", None) and len(child.children) == 7)
+    assert [button.description for button in buttons.children] == list(CLASSES)
+    buttons.children[CLASSES.index("disgust")].click()
+    assert "<b>disgust</b>" in camera.tried.value
+    for seconds in (0.5, 2, 3, 4.1):
+        clock[0] = 100 + seconds
+        label = camera.view.label(photo)["faces"][0]["label"]
+    assert camera.tries.counts.loc["disgust", label] == camera.tries.counts.to_numpy().sum() == 1
+    assert "0 of 1 tries" in camera.tried.value and f"<th>{label}</th>" in camera.tried.value
 
 
 class Slow(Source):

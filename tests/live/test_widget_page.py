@@ -18,7 +18,10 @@ KEEP_TEXTS = """
     window.texts = [];
     CanvasRenderingContext2D.prototype.fillText = (text) => texts.push(text);
 """
-SAYS_SAD = {"number": 1, "box": [9, 9, 9, 9], "label": "happy", "confidence": 0.87, "probabilities": [0] * 5 + [1, 0]}
+SAYS_SAD = {"number": 1, "box": [9, 9, 9, 9], "caption": "happy 87%", "label": "happy"} | {
+    "probabilities": [0] * 5 + [1, 0],
+    "crop": "",
+}
 PIXEL = "R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"  # a picture
 FRAME = {"kind": "frame", "data": PIXEL, "width": 64, "height": 48, "age": 1, "faces": [SAYS_SAD]}
 
@@ -86,12 +89,12 @@ def test_nothing_is_said_before_start_that_is_not_so(shown):
         assert "no face" in page.text()
 
 
-def test_a_held_label_shows_its_confidence_and_the_bars_what_is(shown):
+def test_the_caption_is_drawn_and_the_bars_show_what_is(shown):
     with shown(script=KEEP_TEXTS) as page:
         page.start()
         page.wait("live.dataset.state == 'running' && sent.at(-1).kind == 'frame'")
         page.page.evaluate("(face) => hear({ ...sent.at(-1), kind: 'faces', faces: [face, face] })", SAYS_SAD)
-        assert page.js("return texts") == ["happy 87 %"] * 2
+        assert page.js("return texts") == ["happy 87%"] * 2
         assert "largest of 2 faces" in page.text()
         bars = page.js(
             "return [...live.querySelectorAll('.bar')].map((bar) => bar.innerText.replace(bar.dataset.expression, ''))"
@@ -127,3 +130,12 @@ def test_start_again_does_not_show_the_last_picture_until_the_first_of_the_new(s
         page.start()
         assert page.data()["state"] == "starting" and page.data()["faces"] == "0" and "face" not in page.text()
         assert not page.js("return live.querySelector('img').hasAttribute('src')")
+
+
+def test_the_crop_is_shown_while_it_comes(shown):
+    with shown("demo") as page:
+        page.start()
+        for crop, there in ((PIXEL, True), ("", False)):
+            page.page.evaluate("hear", FRAME | {"faces": [SAYS_SAD | {"crop": crop}]})
+            page.wait("sent.at(-1).kind == 'shown'")
+            page.wait(f"live.querySelector('.crop').hasAttribute('src') == {str(there).lower()}")

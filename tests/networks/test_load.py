@@ -23,8 +23,10 @@ def test_the_embedded_network(sample):
     network = load_network()
     assert network.name == "resnet18_fer2013" and network.transform == Preprocess(64) and not network.model.training
     model = load_checkpoint(build_model("resnet18", "none"), EMBEDDED)
-    expected = predict(model, torch.from_numpy(sample.images[:20]), Preprocess(64))
-    np.testing.assert_array_equal(probabilities(network, sample), expected)
+    raw = predict(model, torch.from_numpy(sample.images[:20]), Preprocess(64))
+    assert network.temperature == 1.0115 and "temperature 1.0115" in EMBEDDED.with_suffix(".md").read_text()
+    expected = raw ** (1 / network.temperature)
+    np.testing.assert_allclose(probabilities(network, sample), expected / expected.sum(1, keepdims=True), atol=1e-6)
     assert len(set(expected.argmax(axis=1))) > 1  # it tells faces apart
 
 
@@ -38,12 +40,14 @@ def test_a_run_by_its_folder_or_its_weights(finished_run, sample, monkeypatch):
     for path in (finished_run.folder, str(finished_run.folder / "model.safetensors"), ".", "model.safetensors"):
         network = load_network(path)
         assert network.name == "resnet18_tiny" and network.transform == Preprocess(32) and not network.model.training
-        expected = predict(finished_run.load_model(), torch.from_numpy(sample.images[:20]), Preprocess(32))
-        np.testing.assert_array_equal(probabilities(network, sample), expected)
+        assert network.temperature == finished_run.config["temperature"] != 1
+        raw = predict(finished_run.load_model(), torch.from_numpy(sample.images[:20]), Preprocess(32))
+        expected = raw ** (1 / network.temperature)
+        np.testing.assert_allclose(probabilities(network, sample), expected / expected.sum(1, keepdims=True), atol=1e-6)
 
 
 def test_a_published_checkpoint_wherever_it_lies(finished_run, sample, tmp_path):
-    path = publish_checkpoint(finished_run, "tiny", "a card", tmp_path)
+    path = publish_checkpoint(finished_run, "tiny", finished_run.config["temperature"], tmp_path)
     inside = tmp_path / "run" / path.name  # of another run, which must not take its place
     inside.parent.mkdir()
     (inside.parent / "config.json").write_text("{}")
@@ -57,6 +61,7 @@ def test_a_published_checkpoint_wherever_it_lies(finished_run, sample, tmp_path)
 
 
 ONE = {"fc.bias": torch.zeros(7)}
+RESNET = {"model": "resnet18", "image_size": "64"}
 SAYS_NOTHING = "does not say which network it holds and for which image size"
 
 
@@ -65,7 +70,9 @@ SAYS_NOTHING = "does not say which network it holds and for which image size"
     [
         (lambda path: save_file(ONE, path), SAYS_NOTHING),
         (lambda path: save_file(ONE, path, {"model": "resnet18", "image_size": "large"}), SAYS_NOTHING),
-        (lambda path: save_file(ONE, path, {"model": "resnet18", "image_size": "64"}), "belong to another network"),
+        (lambda path: save_file(ONE, path, RESNET | {"temperature": "0"}), SAYS_NOTHING),
+        (lambda path: save_file(ONE, path, RESNET | {"temperature": "nan"}), SAYS_NOTHING),
+        (lambda path: save_file(ONE, path, RESNET), "belong to another network"),
         (lambda path: save_file(ONE, path, {"model": "vgg16", "image_size": "64"}), "choose one of resnet18, resnet34"),
         (lambda path: torch.save(ONE, path), SAYS_NOTHING),
         (lambda path: path.write_bytes(EMBEDDED.read_bytes()[:1_000_000]), SAYS_NOTHING),
@@ -73,7 +80,19 @@ SAYS_NOTHING = "does not say which network it holds and for which image size"
         (lambda path: path.touch(), SAYS_NOTHING),
         (lambda path: None, "There is no network at .*network.safetensors"),
     ],
-    ids=["no metadata", "no size", "few tensors", "no ResNet", "a .pth", "cut off", "text", "empty", "missing"],
+    ids=[
+        "no metadata",
+        "no size",
+        "no degree",
+        "not a number",
+        "few tensors",
+        "no ResNet",
+        "a .pth",
+        "cut off",
+        "text",
+        "empty",
+        "missing",
+    ],
 )
 def test_what_is_no_network_is_one_sentence(write, message, tmp_path):
     write(tmp_path / "network.safetensors")

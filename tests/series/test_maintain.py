@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from fer_nb_utils.__main__ import main
 from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.errors import UserError
-from fer_nb_utils.networks.load import CHECKPOINTS
+from fer_nb_utils.networks.load import CHECKPOINTS, load_network
 from fer_nb_utils.networks.prediction import predict
 from fer_nb_utils.networks.resnets import build_model, load_checkpoint
 from fer_nb_utils.networks.transforms import Preprocess
@@ -28,6 +28,7 @@ from fer_nb_utils.series.maintain import (
     publish_runs,
     reproducibility,
     results_table,
+    temperature_of,
 )
 from fer_nb_utils.training import experiment
 
@@ -46,7 +47,7 @@ def test_a_published_run_reads_like_the_run_itself(finished_run, tmp_path):
 
 
 def test_the_checkpoint_predicts_what_the_run_predicted(finished_run, sample, tmp_path):
-    path = publish_checkpoint(finished_run, "tiny", model_card(finished_run, "tiny"), tmp_path)
+    path = publish_checkpoint(finished_run, "tiny", 1.25, tmp_path)
     model = load_checkpoint(build_model("resnet18", "none"), path)
     test = sample.select("PublicTest", "PrivateTest")
     probabilities = predict(model, torch.from_numpy(test.images), Preprocess(32))
@@ -100,11 +101,11 @@ def test_the_readme_shows_the_committed_results():
 
 def test_the_committed_card_is_the_one_of_its_run():
     card = (CHECKPOINTS / "resnet18_fer2013.md").read_text(encoding="utf-8")
-    assert card == model_card(reference_runs()["resnet18_all_64px"], "resnet18_fer2013")
+    assert card == model_card(reference_runs()["resnet18_all_64px"], "resnet18_fer2013", load_network().temperature)
 
 
 def test_a_card_says_what_the_run_did(finished_run):
-    card = model_card(finished_run, "tiny")
+    card = model_card(finished_run, "tiny", 1.25)
     data = finished_run.config["data"]
     shown = f"Validation: {data['validation_images']:,} of the {data['counts']['Training']['all']:,} training images"
     assert shown in card and "drawings alone" in card
@@ -112,7 +113,7 @@ def test_a_card_says_what_the_run_did(finished_run):
     other = dataclasses.replace(
         finished_run, config=finished_run.config | {"validation": "PublicTest", "augment": False}
     )
-    card = model_card(other, "tiny")
+    card = model_card(other, "tiny", 1.25)
     assert shown not in card and "images of PublicTest" in card and "PublicTest chose the epoch" in card
     assert "not augmented" in card and "Trained on" not in card
     less = {"train_share": 0.25, "leak_free_train": True}
@@ -161,6 +162,15 @@ def test_the_summary_holds_the_numbers_of_the_runs(finished_run):
 
 def test_the_committed_summary_is_that_of_the_committed_runs():
     assert (ROOT / "figures" / "reproducibility.md").read_text(encoding="utf-8") == reproducibility(reference_runs())
+
+
+def test_a_run_that_records_no_temperature_gets_it_from_its_data(finished_run, sample, tmp_path, monkeypatch):
+    old = dataclasses.replace(finished_run, config={k: v for k, v in finished_run.config.items() if k != "temperature"})
+    assert temperature_of(finished_run, None) == temperature_of(old, "sample") == finished_run.config["temperature"]
+    old.config["data"] = old.config["data"] | {"fingerprint": "other"}
+    for data in (None, "sample"):
+        with pytest.raises(UserError, match="records no temperature; give its data"):
+            temperature_of(old, data)
 
 
 def test_publishing_checks_everything_before_it_writes(finished_run, committed, tmp_path):

@@ -1,0 +1,86 @@
+"""Networks as files that run without this package: from grey faces to calibrated probabilities in one graph."""
+
+import json
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .. import __version__
+from ..classes import CLASSES
+from ..errors import UserError
+from ..files import atomic_path
+from .load import Network, folded
+
+INPUT, OUTPUT = "faces", "probabilities"
+FORMATS = ("onnx", "torchscript")
+SIDE = 48  # pixels of a face, as in FER-2013
+
+
+class Exported(nn.Module):
+    """Faces uint8 (n, 48, 48) -> probabilities float32 (n, 7): preprocessing, folded network and softmax."""
+
+    def __init__(self, network: Network):
+        super().__init__()
+        self.network, self.transform = folded(network.model), network.transform
+
+    def forward(self, faces: Tensor) -> Tensor:
+        return self.network(self.transform(faces)).softmax(dim=1)
+
+
+def export(network: Network, path: Path, kind: str = "onnx", calibration: np.ndarray | None = None) -> None:
+    """Write the network to `path`, as one of FORMATS, with metadata: name, version, classes, temperature, input.
+
+    `calibration`: faces uint8 (n, 48, 48), a few hundred of the kind that will come: then convolutions are computed
+    with 8-bit integers (onnx alone). Raises UserError where a package is missing.
+    """
+    if kind == "onnx":
+        for package in ("onnx", "onnxscript", "onnxruntime"):
+            if not find_spec(package):
+                raise UserError(f'Export to ONNX needs {package}; install it with pip install -e ".[export]".')
+    elif calibration is not None:
+        raise UserError("Only onnx has int8; choose that format, or leave int8 out.")
+    metadata = {"name": network.name, "version": __version__, "classes": json.dumps(CLASSES)}
+    metadata |= {"temperature": str(network.temperature), "image_size": str(network.transform.image_size)}
+    metadata |= {"input": f"{INPUT}: uint8 (n, {SIDE}, {SIDE}), grey faces, cropped as in FER-2013"}
+    module, example = Exported(network).eval().requires_grad_(False), torch.zeros(2, SIDE, SIDE, dtype=torch.uint8)
+    with atomic_path(path) as temporary, torch.inference_mode():
+        if kind == "torchscript":
+            torch.jit.save(torch.jit.trace(module, example), temporary, _extra_files={"metadata": json.dumps(metadata)})
+        else:
+            _write_onnx(module, example, temporary, metadata, calibration)
+
+
+def _write_onnx(
+    module: nn.Module, example: Tensor, path: Path, metadata: dict[str, str], calibration: np.ndarray | None
+) -> None:
+    import onnx  # here, for it is an extra
+
+    names = {"input_names": [INPUT], "output_names": [OUTPUT], "dynamic_shapes": ({0: torch.export.Dim("n")},)}
+    torch.onnx.export(module, (example,), path, dynamo=True, external_data=False, verbose=False, **names)
+    if calibration is not None:
+        _to_int8(path, calibration)
+    model = onnx.load(path)
+    onnx.helper.set_model_props(model, metadata)
+    onnx.save(model, path)
+
+
+def _to_int8(path: Path, faces: np.ndarray) -> None:
+    """Convolutions in 8-bit integers, one scale an output channel, ranges as seen on these faces."""
+    from onnxruntime.quantization import CalibrationDataReader, quantize_static, shape_inference
+
+    class Faces(CalibrationDataReader):
+        def __init__(self):
+            self.batches = iter(np.array_split(faces, -(-len(faces) // 32)))
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            batch = next(self.batches, None)
+            return None if batch is None else {INPUT: batch}
+
+    with TemporaryDirectory() as folder:
+        prepared = Path(folder) / path.name
+        shape_inference.quant_pre_process(path, prepared)
+        quantize_static(prepared, path, Faces(), per_channel=True, op_types_to_quantize=["Conv", "Add", "Gemm"])

@@ -1,0 +1,99 @@
+"""Exported networks answer as the package does, and say what they are."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from fer_nb_utils import __version__
+from fer_nb_utils.__main__ import main
+from fer_nb_utils.classes import CLASSES
+from fer_nb_utils.errors import UserError
+from fer_nb_utils.networks import export as exporting
+from fer_nb_utils.networks.export import export
+from fer_nb_utils.networks.load import load_network
+from fer_nb_utils.networks.prediction import predict
+
+
+@pytest.fixture(scope="module")
+def network(finished_run):
+    return load_network(finished_run.folder)
+
+
+@pytest.fixture(scope="module")
+def faces(sample):
+    return sample.images[::50]
+
+
+@pytest.fixture(scope="module")
+def onnx_file(network, tmp_path_factory):
+    pytest.importorskip("onnxscript")
+    path = tmp_path_factory.mktemp("export") / "network.onnx"
+    export(network, path)
+    return path
+
+
+def session(path):
+    return pytest.importorskip("onnxruntime").InferenceSession(path)
+
+
+def same_answers(found, network, faces):
+    expected = predict(network.model, torch.from_numpy(faces), network.transform)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    np.testing.assert_array_equal(found.argmax(axis=1), expected.argmax(axis=1))
+
+
+def said(metadata, network):
+    """Whether the metadata say what the network is."""
+    assert metadata["name"] == network.name and metadata["version"] == __version__
+    assert tuple(json.loads(metadata["classes"])) == CLASSES
+    assert (metadata["temperature"], metadata["image_size"]) == (str(network.temperature), "32")
+    assert "uint8 (n, 48, 48)" in metadata["input"]
+
+
+def test_onnx_has_equal_answers_for_any_number_of_faces_and_says_what_it_is(onnx_file, network, faces):
+    running = session(onnx_file)
+    for some in (faces, faces[:1]):
+        same_answers(running.run(["probabilities"], {"faces": some})[0], network, some)
+    said(running.get_modelmeta().custom_metadata_map, network)
+    assert list(onnx_file.parent.iterdir()) == [onnx_file]  # no weights beside it
+
+
+def test_torchscript_has_equal_answers_and_says_what_it_is(network, faces, tmp_path):
+    export(network, tmp_path / "network.pt", "torchscript")
+    extra = {"metadata": ""}
+    loaded = torch.jit.load(tmp_path / "network.pt", _extra_files=extra)
+    for some in (faces, faces[:1]):
+        same_answers(loaded(torch.from_numpy(some)).numpy(), network, some)
+    said(json.loads(extra["metadata"]), network)
+
+
+def test_int8_is_a_quarter_as_large_and_close(onnx_file, network, faces, tmp_path):
+    path = tmp_path / "int8.onnx"
+    export(network, path, calibration=faces)
+    assert path.stat().st_size < 0.27 * onnx_file.stat().st_size
+    running = session(path)
+    found, expected = (each.run(None, {"faces": faces})[0] for each in (running, session(onnx_file)))
+    assert np.abs(found - expected).mean() < 0.05
+    said(running.get_modelmeta().custom_metadata_map, network)
+
+
+def test_a_missing_package_and_int8_of_torchscript_are_one_sentence(network, faces, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match="Only onnx has int8"):
+        export(network, tmp_path / "network.pt", "torchscript", faces)
+    monkeypatch.setattr(exporting, "find_spec", lambda _: None)
+    with pytest.raises(UserError, match=r'needs onnx; install it with pip install -e "\.\[export\]"\.$'):
+        export(network, tmp_path / "network.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_writes_the_file_that_was_asked_for(finished_run, tmp_path):
+    output = tmp_path / "network.pt"
+    arguments = ["export", str(finished_run.folder), "--format", "torchscript", "--output", str(output)]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0 and result.stdout.startswith(f"written: {output}, 4")
+    assert list(tmp_path.iterdir()) == [output]
+    result = CliRunner().invoke(main, ["export", "nowhere", "--output", str(output)])
+    assert result.exit_code == 2 and "There is no network at nowhere" in result.stderr
