@@ -9,6 +9,7 @@ from pathlib import Path
 
 import jinja2
 import nbformat
+import pandas as pd
 import torch
 from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
@@ -106,9 +107,10 @@ def publish_runs(
     text = _with_results(readme, results_table(dict(sorted((reference_runs() | runs).items()))))
     temperature = temperature_of(last, data) if checkpoint else 1.0
 
+    features = handmade_predictions().get("lbp_rbf") if reference == FOLDER else None
     written = [publish_run(run, reference, other_work) for run in runs.values()]
     write_text(readme, text)
-    write_text(summary, reproducibility(reference_runs(reference)))
+    write_text(summary, reproducibility(reference_runs(reference), features))
     made = [publish_checkpoint(last, checkpoint, temperature, checkpoints)] if checkpoint else []
     return [*written, readme, summary, *made]
 
@@ -159,15 +161,16 @@ def results_table(runs: dict[str, Run]) -> str:
     return "\n".join(rows) + "\n"
 
 
-def reproducibility(runs: dict[str, Run]) -> str:
+def reproducibility(runs: dict[str, Run], features: pd.DataFrame | None) -> str:
     """A summary after the headings of the ML Reproducibility Challenge
-    (https://paperswithcode.com/rc2021), with the numbers of the committed runs; Markdown."""
+    (https://paperswithcode.com/rc2021), with the numbers of `runs` and of predictions from hand-made `features` for the
+    same images; Markdown."""
     groups = seed_groups(runs)
     claims = check_claims(
         {name: groups.get(f"{name}_layer4") or groups.get(f"{name}_scratch_48px", []) for name in MODELS},
         groups.get("resnet18_fc", []),
         groups.get("resnet18_layer4", []),
-        handmade_predictions().get("lbp_rbf"),
+        features,
     )
     table = trainings(groups)
     facts = {
