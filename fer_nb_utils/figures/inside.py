@@ -24,7 +24,8 @@ def pictures(rows: Rows, columns: Sequence[str], title: str, note: str = "", hea
     `heat`: maps (H, W) in 0..1, laid over the rows of these names; the larger the lighter, in grey too.
     """
     height, width = np.shape(next(iter(rows.values()))[0])[:2]
-    size = (WIDTH, len(rows) * height / width * WIDTH / (len(columns) + 0.7) + 1.2)
+    lines = max(name.count("\n") for name in columns) + 1
+    size = (WIDTH, len(rows) * height / width * WIDTH / (len(columns) + 0.7) + 1 + 0.25 * lines)
     figure, axes = plt.subplots(len(rows), len(columns), figsize=size, squeeze=False)
     for places, (name, images) in zip(axes, rows.items(), strict=True):
         for place, (axis, image) in enumerate(zip(places, images, strict=True)):
@@ -48,7 +49,7 @@ def curves(panels: Mapping[str, pd.DataFrame], x: str, y: str, title: str, note:
         for name, values in table.items():
             axis.plot(values.dropna(), markersize=5, **looks[name])
         axis.set(title=panel, xlabel=x)
-        axis.xaxis.set_major_locator(MaxNLocator(7, integer=table.index.dtype.kind == "i"))
+        axis.xaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10], integer=table.index.dtype.kind == "i"))
         for which in shares:
             percent(axis, which)
     axes[0, 0].set_ylabel(y)
