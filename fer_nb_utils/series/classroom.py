@@ -21,11 +21,11 @@ CPU_TORCH = "https://download.pytorch.org/whl/cpu"  # PyPI's torch for Linux bri
 SCRIPTS = Path(__file__).parent / "templates" / "classroom"
 
 
-def make_pack(folder: Path, platforms: Sequence[str], python: str, torch: str | None) -> Path:
+def make_pack(folder: Path, platforms: Sequence[str], python: str, pypi_torch: bool) -> Path:
     """Fill `folder` for these PLATFORMS and this Python ("3.12"), and return the page to open first.
 
-    `torch`: another version than the tested one, such as 2.13.0+cpu. Versions are those of requirements.txt. Raises
-    UserError outside a clone, for a folder in use, and with pip's or uv's words where packages cannot be had.
+    Versions are those of requirements.txt. `pypi_torch`: for Linux, too, take PyPI's torch, with its gigabytes of CUDA.
+    Raises UserError outside a clone, for a folder in use, and with pip's or uv's words where packages cannot be had.
     """
     if not (pins := ROOT / "requirements.txt").exists():
         raise UserError(f"There is no {pins}; make the pack in a clone of the project.")
@@ -36,10 +36,10 @@ def make_pack(folder: Path, platforms: Sequence[str], python: str, torch: str | 
     _run("pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", wheels, ROOT)
     for platform in platforms:
         system, tags = PLATFORMS[platform]
-        cpu = ["--extra-index-url", CPU_TORCH] if platform == "linux" and not torch else []
+        cpu = ["--extra-index-url", CPU_TORCH] if platform == "linux" and not pypi_torch else []
         with tempfile.TemporaryDirectory() as scratch:
             asked, resolved = Path(scratch, "asked.txt"), Path(scratch, "resolved.txt")
-            asked.write_text("\n".join([*_runtime(pins.read_text("utf-8"), platform, torch), "setuptools", "wheel"]))
+            asked.write_text("\n".join([*_runtime(pins.read_text("utf-8"), bool(cpu)), "setuptools", "wheel"]))
             choice = ["--python-platform", system, "--python-version", python, "--no-header", "--no-annotate"]
             found = ["--index-strategy", "unsafe-best-match", *cpu]
             _run("uv", "pip", "compile", "--quiet", *choice, *found, "--output-file", resolved, asked)
@@ -57,18 +57,18 @@ def make_pack(folder: Path, platforms: Sequence[str], python: str, torch: str | 
     return folder / "START HERE.html"
 
 
-def _runtime(pins: str, platform: str, torch: str | None) -> list[str]:
-    """The pinned packages without those of the tests; torch for the processor alone."""
+def _runtime(pins: str, cpu: bool) -> list[str]:
+    """The pinned packages without those of the tests; with `cpu`, torch and torchvision in their builds for that."""
     lines = [line.split("#")[0].strip() for line in pins.splitlines()]
-    tests = ("pytest==", "nbval==", "playwright==", "ruff==", "import-linter==", "-e ", "torch==", "torchvision==")
+    tests = ("pytest==", "nbval==", "playwright==", "ruff==", "import-linter==", "-e ")
     kept = [line for line in lines if line and not line.startswith(tests)]
-    (tested,) = [line for line in lines if line.startswith("torch==")]
-    return [*kept, "torchvision", f"torch=={torch}" if torch else tested + "+cpu" * (platform == "linux")]
+    return [line + "+cpu" if cpu and line.startswith(("torch==", "torchvision==")) else line for line in kept]
 
 
 def _run(*command: object) -> None:
     done = subprocess.run([sys.executable, "-m", *map(str, command)], capture_output=True, text=True)
     if done.returncode:
         reason = " ".join((done.stderr.strip().splitlines() or ["no reason given"])[-3:])
-        hint = "; python -m pip install uv" if "No module named uv" in reason else ""
+        hint = "; --pypi-torch does without pytorch.org" if CPU_TORCH in command else ""
+        hint = "; python -m pip install uv" if "No module named uv" in reason else hint
         raise UserError(f"Packages for the pack cannot be had ({command[0]}: {reason}){hint}.")
