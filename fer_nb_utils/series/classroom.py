@@ -1,5 +1,6 @@
 """An offline pack for laptops: wheels, notebooks, and a script for each system that makes the environment from them."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UserError
-from ..paths import NOTEBOOKS, ROOT
+from ..paths import NOTEBOOKS, PACKAGE, ROOT
 
 # what to call a system -> uv's name of it, and pip's, the newest kind of wheel first
 MANYLINUX = tuple(f"manylinux_2_{minor}_x86_64" for minor in range(34, 4, -1)) + ("manylinux2014_x86_64",)
@@ -33,7 +34,11 @@ def make_pack(folder: Path, platforms: Sequence[str], python: str, pypi_torch: b
         raise UserError(f"{folder} is not empty; give a new folder.")
     wheels = folder / "wheels"
     wheels.mkdir(parents=True)
-    _run("pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", wheels, ROOT)
+    with tempfile.TemporaryDirectory() as scratch:  # in the clone, pip would leave files and take old ones
+        shutil.copytree(PACKAGE, Path(scratch, PACKAGE.name))
+        for name in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(ROOT / name, scratch)
+        _run("pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", wheels, scratch)
     for platform in platforms:
         system, tags = PLATFORMS[platform]
         cpu = ["--extra-index-url", CPU_TORCH] if platform == "linux" and not pypi_torch else []
@@ -66,7 +71,9 @@ def _runtime(pins: str, cpu: bool) -> list[str]:
 
 
 def _run(*command: object) -> None:
-    done = subprocess.run([sys.executable, "-m", *map(str, command)], capture_output=True, text=True)
+    environment = os.environ | {"MACOSX_DEPLOYMENT_TARGET": "14.0"}  # that of torch's wheels; uv's own is older
+    call = [sys.executable, "-m", *map(str, command)]
+    done = subprocess.run(call, capture_output=True, text=True, env=environment)
     if done.returncode:
         reason = " ".join((done.stderr.strip().splitlines() or ["no reason given"])[-3:])
         hint = "; --pypi-torch does without pytorch.org" if CPU_TORCH in command else ""
