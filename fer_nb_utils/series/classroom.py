@@ -32,25 +32,36 @@ def make_pack(folder: Path, platforms: Sequence[str], python: str, pypi_torch: b
         raise UserError(f"There is no {pins}; make the pack in a clone of the project.")
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} is not empty; give a new folder.")
-    wheels = folder / "wheels"
+    try:
+        _fetch(folder / "wheels", pins.read_text("utf-8"), platforms, python, pypi_torch)
+        _copy(folder)
+    except BaseException:  # the next try shall find the folder as it was
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder / "START HERE.html"
+
+
+def _fetch(wheels: Path, pins: str, platforms: Sequence[str], python: str, pypi_torch: bool) -> None:
     wheels.mkdir(parents=True)
     with tempfile.TemporaryDirectory() as scratch:  # in the clone, pip would leave files and take old ones
         shutil.copytree(PACKAGE, Path(scratch, PACKAGE.name))
         for name in ("pyproject.toml", "README.md", "LICENSE"):
             shutil.copy(ROOT / name, scratch)
         _run("pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", wheels, scratch)
-    for platform in platforms:
-        system, tags = PLATFORMS[platform]
-        cpu = ["--extra-index-url", CPU_TORCH] if platform == "linux" and not pypi_torch else []
-        with tempfile.TemporaryDirectory() as scratch:
-            asked, resolved = Path(scratch, "asked.txt"), Path(scratch, "resolved.txt")
-            asked.write_text("\n".join([*_runtime(pins.read_text("utf-8"), bool(cpu)), "setuptools", "wheel"]))
+        asked, resolved = Path(scratch, "asked.txt"), Path(scratch, "resolved.txt")
+        for platform in platforms:
+            system, tags = PLATFORMS[platform]
+            cpu = ["--extra-index-url", CPU_TORCH] if platform == "linux" and not pypi_torch else []
+            asked.write_text("\n".join([*_runtime(pins, bool(cpu)), "setuptools", "wheel"]))
             choice = ["--python-platform", system, "--python-version", python, "--no-header", "--no-annotate"]
             found = ["--index-strategy", "unsafe-best-match", *cpu]
             _run("uv", "pip", "compile", "--quiet", *choice, *found, "--output-file", resolved, asked)
             names = [part for tag in (*tags, "any") for part in ("--platform", tag)]
             choice = ["--only-binary=:all:", "--no-deps", "--python-version", python, *names, "--dest", wheels]
             _run("pip", "download", "--quiet", *choice, *cpu, "--requirement", resolved)
+
+
+def _copy(folder: Path) -> None:
     ignored = shutil.ignore_patterns("*.py", "transfer_learning_solutions.ipynb", "for_teachers.md", ".*")
     shutil.copytree(NOTEBOOKS, folder / "notebooks", ignore=ignored)
     shutil.copy(NOTEBOOKS / "classroom" / "lesson.py", folder / "notebooks" / "classroom")
@@ -59,7 +70,6 @@ def make_pack(folder: Path, platforms: Sequence[str], python: str, pypi_torch: b
     for name in ("transfer_learning_solutions.ipynb", "for_teachers.md"):
         shutil.copy(NOTEBOOKS / "classroom" / name, folder / "for the teacher")
     shutil.copytree(SCRIPTS, folder, dirs_exist_ok=True)
-    return folder / "START HERE.html"
 
 
 def _runtime(pins: str, cpu: bool) -> list[str]:

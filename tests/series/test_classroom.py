@@ -85,6 +85,7 @@ def test_pips_reason_is_told(monkeypatch, tmp_path):
     monkeypatch.setattr(classroom.subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(UserError, match="No matching distribution found for torch==9"):
         classroom.make_pack(tmp_path / "stick", ["linux"], "3.12", False)
+    assert not (tmp_path / "stick").exists()
 
 
 def test_without_uv_it_says_how_to_get_it(monkeypatch):
