@@ -240,15 +240,15 @@ def doctor(as_json: bool) -> None:
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--platform", "platforms", multiple=True, type=click.Choice(["windows", "macos", "linux"]))
 @click.option("--python", default="3.12", show_default=True, help="The laptops' Python.")
-@click.option("--torch", help="Another torch than the tested one, such as 2.13.0+cpu.")
-def classroom(folder: Path, platforms: tuple[str, ...], python: str, torch: str | None) -> None:
+@click.option("--pypi-torch", is_flag=True, help="For Linux: PyPI's torch, large, without pytorch.org.")
+def classroom(folder: Path, platforms: tuple[str, ...], python: str, pypi_torch: bool) -> None:
     """Make an offline pack for a USB stick in FOLDER: packages, notebooks, and what to double-click.
 
     --platform may be given several times (default: all three). Needs uv: python -m pip install uv.
     """
     from .series.classroom import PLATFORMS, make_pack
 
-    click.echo(make_pack(folder, platforms or tuple(PLATFORMS), python, torch))
+    click.echo(make_pack(folder, platforms or tuple(PLATFORMS), python, pypi_torch))
 
 
 @main.command()

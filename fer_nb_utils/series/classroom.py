@@ -1,5 +1,6 @@
 """An offline pack for laptops: wheels, notebooks, and a script for each system that makes the environment from them."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UserError
-from ..paths import NOTEBOOKS, ROOT
+from ..paths import NOTEBOOKS, PACKAGE, ROOT
 
 # what to call a system -> uv's name of it, and pip's, the newest kind of wheel first
 MANYLINUX = tuple(f"manylinux_2_{minor}_x86_64" for minor in range(34, 4, -1)) + ("manylinux2014_x86_64",)
@@ -21,31 +22,46 @@ CPU_TORCH = "https://download.pytorch.org/whl/cpu"  # PyPI's torch for Linux bri
 SCRIPTS = Path(__file__).parent / "templates" / "classroom"
 
 
-def make_pack(folder: Path, platforms: Sequence[str], python: str, torch: str | None) -> Path:
+def make_pack(folder: Path, platforms: Sequence[str], python: str, pypi_torch: bool) -> Path:
     """Fill `folder` for these PLATFORMS and this Python ("3.12"), and return the page to open first.
 
-    `torch`: another version than the tested one, such as 2.13.0+cpu. Versions are those of requirements.txt. Raises
-    UserError outside a clone, for a folder in use, and with pip's or uv's words where packages cannot be had.
+    Versions are those of requirements.txt. `pypi_torch`: for Linux, too, take PyPI's torch, with its gigabytes of CUDA.
+    Raises UserError outside a clone, for a folder in use, and with pip's or uv's words where packages cannot be had.
     """
     if not (pins := ROOT / "requirements.txt").exists():
         raise UserError(f"There is no {pins}; make the pack in a clone of the project.")
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} is not empty; give a new folder.")
-    wheels = folder / "wheels"
+    try:
+        _fetch(folder / "wheels", pins.read_text("utf-8"), platforms, python, pypi_torch)
+        _copy(folder)
+    except BaseException:  # the next try shall find the folder as it was
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return folder / "START HERE.html"
+
+
+def _fetch(wheels: Path, pins: str, platforms: Sequence[str], python: str, pypi_torch: bool) -> None:
     wheels.mkdir(parents=True)
-    _run("pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", wheels, ROOT)
-    for platform in platforms:
-        system, tags = PLATFORMS[platform]
-        cpu = ["--extra-index-url", CPU_TORCH] if platform == "linux" and not torch else []
-        with tempfile.TemporaryDirectory() as scratch:
-            asked, resolved = Path(scratch, "asked.txt"), Path(scratch, "resolved.txt")
-            asked.write_text("\n".join([*_runtime(pins.read_text("utf-8"), platform, torch), "setuptools", "wheel"]))
+    with tempfile.TemporaryDirectory() as scratch:  # in the clone, pip would leave files and take old ones
+        shutil.copytree(PACKAGE, Path(scratch, PACKAGE.name))
+        for name in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(ROOT / name, scratch)
+        _run("pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", wheels, scratch)
+        asked, resolved = Path(scratch, "asked.txt"), Path(scratch, "resolved.txt")
+        for platform in platforms:
+            system, tags = PLATFORMS[platform]
+            cpu = ["--extra-index-url", CPU_TORCH] if platform == "linux" and not pypi_torch else []
+            asked.write_text("\n".join([*_runtime(pins, bool(cpu)), "setuptools", "wheel"]))
             choice = ["--python-platform", system, "--python-version", python, "--no-header", "--no-annotate"]
             found = ["--index-strategy", "unsafe-best-match", *cpu]
             _run("uv", "pip", "compile", "--quiet", *choice, *found, "--output-file", resolved, asked)
             names = [part for tag in (*tags, "any") for part in ("--platform", tag)]
             choice = ["--only-binary=:all:", "--no-deps", "--python-version", python, *names, "--dest", wheels]
             _run("pip", "download", "--quiet", *choice, *cpu, "--requirement", resolved)
+
+
+def _copy(folder: Path) -> None:
     ignored = shutil.ignore_patterns("*.py", "transfer_learning_solutions.ipynb", "for_teachers.md", ".*")
     shutil.copytree(NOTEBOOKS, folder / "notebooks", ignore=ignored)
     shutil.copy(NOTEBOOKS / "classroom" / "lesson.py", folder / "notebooks" / "classroom")
@@ -54,21 +70,22 @@ def make_pack(folder: Path, platforms: Sequence[str], python: str, torch: str | 
     for name in ("transfer_learning_solutions.ipynb", "for_teachers.md"):
         shutil.copy(NOTEBOOKS / "classroom" / name, folder / "for the teacher")
     shutil.copytree(SCRIPTS, folder, dirs_exist_ok=True)
-    return folder / "START HERE.html"
 
 
-def _runtime(pins: str, platform: str, torch: str | None) -> list[str]:
-    """The pinned packages without those of the tests; torch for the processor alone."""
+def _runtime(pins: str, cpu: bool) -> list[str]:
+    """The pinned packages without those of the tests; with `cpu`, torch and torchvision in their builds for that."""
     lines = [line.split("#")[0].strip() for line in pins.splitlines()]
-    tests = ("pytest==", "nbval==", "playwright==", "ruff==", "import-linter==", "-e ", "torch==", "torchvision==")
+    tests = ("pytest==", "nbval==", "playwright==", "ruff==", "import-linter==", "-e ")
     kept = [line for line in lines if line and not line.startswith(tests)]
-    (tested,) = [line for line in lines if line.startswith("torch==")]
-    return [*kept, "torchvision", f"torch=={torch}" if torch else tested + "+cpu" * (platform == "linux")]
+    return [line + "+cpu" if cpu and line.startswith(("torch==", "torchvision==")) else line for line in kept]
 
 
 def _run(*command: object) -> None:
-    done = subprocess.run([sys.executable, "-m", *map(str, command)], capture_output=True, text=True)
+    environment = os.environ | {"MACOSX_DEPLOYMENT_TARGET": "14.0"}  # that of torch's wheels; uv's own is older
+    call = [sys.executable, "-m", *map(str, command)]
+    done = subprocess.run(call, capture_output=True, text=True, env=environment)
     if done.returncode:
         reason = " ".join((done.stderr.strip().splitlines() or ["no reason given"])[-3:])
-        hint = "; python -m pip install uv" if "No module named uv" in reason else ""
+        hint = "; --pypi-torch does without pytorch.org" if CPU_TORCH in command else ""
+        hint = "; python -m pip install uv" if "No module named uv" in reason else hint
         raise UserError(f"Packages for the pack cannot be had ({command[0]}: {reason}){hint}.")

@@ -44,7 +44,9 @@ def _packages() -> str:
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
-    installed = {canonicalize_name(each.name): each.version for each in distributions()}
+    installed = {
+        canonicalize_name(each.name): each.version for each in reversed([*distributions()])
+    }  # the first counts
     asked = [Requirement(line) for line in requires("fer_nb_utils") if "extra ==" not in line]
     versions = {each: installed.get(canonicalize_name(each.name), "missing") for each in asked}
     wrong = [each for each, found in versions.items() if found == "missing" or found not in each.specifier]
@@ -52,7 +54,7 @@ def _packages() -> str:
     pins = ROOT / "requirements.txt"
     pinned = [line.split()[0] for line in pins.read_text("utf-8").splitlines() if "==" in line] if pins.exists() else []
     other = [p for p in pinned if installed.get(canonicalize_name(p.split("==")[0]), "").split("+")[0] not in p]
-    return f"{len(asked)} in their ranges; not the tested version: {', '.join(other) or 'none'}"
+    return f"{len(asked)} in their ranges" + (f"; not the tested version: {', '.join(other)}" if other else "")
 
 
 def _kernel() -> str:

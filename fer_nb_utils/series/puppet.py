@@ -46,7 +46,7 @@ class Puppet(ipywidgets.VBox):
         self.units = {unit: _slider(f"AU {unit} {name}", 0, 1) for unit, name in UNITS.items()}
         self.light = _slider("light, from left to right", -0.9, 0.9, -0.25)
         self.yaw, self.tilt = _slider("turned", -0.4, 0.4), _slider("tilted, degrees", -25, 25)
-        self.face, self.answer = ipywidgets.HTML(layout=width(230)), ipywidgets.HTML(layout=width(290))
+        self.face, self.answer = ipywidgets.HTML(layout=width(230)), ipywidgets.HTML(layout=width(282))
         self.start.observe(self._express, "value")
         for control in (self.network, self.person, self.light, self.yaw, self.tilt, *self.units.values()):
             control.observe(self._show, "value")
@@ -103,5 +103,5 @@ def puppet_sheet(network: Network, person: int = 3) -> Figure:
 
 def _slider(text: str, low: float, high: float, value: float = 0.0) -> ipywidgets.FloatSlider:
     step = (high - low) / 50
-    wide = {"style": {"description_width": "280px"}, "layout": width(460)}
+    wide = {"style": {"description_width": "268px"}, "layout": width(430)}
     return ipywidgets.FloatSlider(value=value, min=low, max=high, step=step, description=text, **wide)

@@ -31,7 +31,7 @@ def commands(monkeypatch):
 
 
 def test_the_pack_is_whole(commands, tmp_path):
-    page = classroom.make_pack(tmp_path / "stick", ["windows", "linux"], "3.12", None)
+    page = classroom.make_pack(tmp_path / "stick", ["windows", "linux"], "3.12", False)
     stick = page.parent
     assert {path.name for path in stick.iterdir()} == {
         *("wheels", "notebooks", "figures", "for the teacher", "START HERE.html"),
@@ -47,21 +47,31 @@ def test_the_pack_is_whole(commands, tmp_path):
 
 
 def test_torch_is_the_processors_alone_and_versions_are_the_tested_ones(commands, tmp_path):
-    classroom.make_pack(tmp_path / "stick", ["windows", "linux"], "3.12", None)
+    classroom.make_pack(tmp_path / "stick", ["windows", "linux"], "3.12", False)
     _, windows, for_windows, fetch_windows, linux, for_linux, fetch_linux = commands
     pins = (ROOT / "requirements.txt").read_text()
     (torch,) = re.findall(r"^torch==\S+", pins, re.MULTILINE)
     assert torch in for_windows and torch + "+cpu" in for_linux
-    assert set(for_windows) - {torch, "torchvision", "setuptools", "wheel"} <= set(re.findall(r"^\S+==\S+", pins, re.M))
+    (vision,) = re.findall(r"^torchvision==\S+", pins, re.MULTILINE)
+    assert vision in for_windows and vision + "+cpu" in for_linux  # that of PyPI needs PyPI's torch
+    assert set(for_windows) - {"setuptools", "wheel"} <= set(re.findall(r"^\S+==\S+", pins, re.M))
     assert not [line for line in for_windows if line.startswith(("pytest", "ruff", "-e"))]
     assert classroom.CPU_TORCH in linux and classroom.CPU_TORCH in fetch_linux
     assert classroom.CPU_TORCH not in windows and "win_amd64" in fetch_windows
     assert "x86_64-pc-windows-msvc" in windows and "--only-binary=:all:" in fetch_windows
 
 
-def test_another_torch(commands, tmp_path):
-    classroom.make_pack(tmp_path / "stick", ["linux"], "3.11", "2.13.0+cpu")
-    assert "torch==2.13.0+cpu" in commands[2] and "manylinux_2_28_x86_64" in commands[3]
+def test_pypis_torch(commands, tmp_path):
+    classroom.make_pack(tmp_path / "stick", ["linux"], "3.11", True)
+    assert not [line for line in commands[2] if "+cpu" in line] and classroom.CPU_TORCH not in commands[1]
+    assert "manylinux_2_28_x86_64" in commands[3]
+
+
+def test_where_pytorch_org_is_out_of_reach_it_says_what_to_do(monkeypatch):
+    failed = subprocess.CompletedProcess([], 1, "", "no route\n")
+    monkeypatch.setattr(classroom.subprocess, "run", lambda *_, **__: failed)
+    with pytest.raises(UserError, match="no route.*--pypi-torch"):
+        classroom._run("uv", "pip", "compile", "--extra-index-url", classroom.CPU_TORCH)
 
 
 def test_a_folder_in_use_is_left_alone(commands, tmp_path):
@@ -74,7 +84,8 @@ def test_pips_reason_is_told(monkeypatch, tmp_path):
     failed = subprocess.CompletedProcess([], 1, "", "a\nERROR: No matching distribution found for torch==9\n")
     monkeypatch.setattr(classroom.subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(UserError, match="No matching distribution found for torch==9"):
-        classroom.make_pack(tmp_path / "stick", ["linux"], "3.12", None)
+        classroom.make_pack(tmp_path / "stick", ["linux"], "3.12", False)
+    assert not (tmp_path / "stick").exists()
 
 
 def test_without_uv_it_says_how_to_get_it(monkeypatch):

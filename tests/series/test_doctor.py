@@ -58,7 +58,8 @@ def test_packages_missing_or_out_of_range(monkeypatch):
         SimpleNamespace(name="opencv-python-headless", version="5.0"),
     ]
     kept = [each for each in real if each.name not in ("torch", OPENCV, "papermill")]
-    monkeypatch.setattr(doctor, "distributions", lambda: [*kept, *wrong])
+    shadowed = SimpleNamespace(name="torch", version="2.15.0")  # further down the path
+    monkeypatch.setattr(doctor, "distributions", lambda: [*kept, *wrong, shadowed])
     found = state("packages")
     assert found["state"] == "failed" and "pip install -r requirements.txt" in found["remedy"]
     for part in ("torch is 2.1.0, needs >=2.6", f"{OPENCV} is 5.0", "papermill is missing"):
