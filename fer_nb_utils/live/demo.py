@@ -26,7 +26,7 @@ DRAWN_FACE = (-0.74, -0.45, 1.48)
 WIDE, CLOSE = np.array([211, 149, 1.67]), np.array([218, 113, 2.46])
 
 # Of 915 people drawn at random, one whose full expressions the series' own network names as drawn, so that the clip
-# shows all seven labels: it has never seen drawings, and of most people it names three or four.
+# shows all seven labels (angry not surely): it has never seen drawings, and of most people it names three or four.
 PERSON = Identity(
     width=0.718, jaw=0.557, eye_gap=0.325, eye_size=0.134, eye_height=0.056, eye_slant=0.006, brow_height=0.248,
     brow_weight=0.032, brow_arch=0.048, brow_rest=-0.014, nose_length=0.429, nose_width=0.131, mouth_width=0.262,

@@ -1,6 +1,7 @@
 """Networks as files that run without this package: from grey faces to calibrated probabilities in one graph."""
 
 import json
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -47,7 +48,8 @@ def export(network: Network, path: Path, kind: str = "onnx", calibration: np.nda
     metadata |= {"temperature": str(network.temperature), "image_size": str(network.transform.image_size)}
     metadata |= {"input": f"{INPUT}: uint8 (n, {SIDE}, {SIDE}), grey faces, cropped as in FER-2013"}
     module, example = Exported(network).eval().requires_grad_(False), torch.zeros(2, SIDE, SIDE, dtype=torch.uint8)
-    with atomic_path(path) as temporary, torch.inference_mode():
+    with atomic_path(path) as temporary, torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's, for itself: that TorchScript is not developed further, and others
         if kind == "torchscript":
             torch.jit.save(torch.jit.trace(module, example), temporary, _extra_files={"metadata": json.dumps(metadata)})
         else:
