@@ -93,7 +93,7 @@ assert all(run.config["data"]["name"] == "FER-2013" for runs in reference.values
 race = {name: reference[f"{name}_scratch_48px"] for name in MODELS if f"{name}_scratch_48px" in reference}
 names = {"resnet18 fc": "resnet18_fc", "resnet18 layer4": "resnet18_layer4", "resnet18 all": "resnet18_all_64px"}
 depths = {label: reference[name] for label, name in names.items() if name in reference}
-print({label: f"{len(runs)} seeds" for label, runs in (race | depths).items()})
+print("runs, one a seed:", {label: len(runs) for label, runs in (race | depths).items()})
 
 # %% [markdown]
 # ## What was done

@@ -161,8 +161,8 @@ def transfer_ladder(groups: Mapping[str, Sequence[Run]], note: str = "") -> plt.
         axis.plot(place, row["mean"], marker, color=color, markersize=8)
         dots = [run.metrics["full"]["accuracy"] for run in runs]
         axis.plot([place - 0.07] * len(dots), dots, ".", color=color, markersize=4, alpha=0.7)
-        above = {"xytext": (0, 3), "textcoords": "offset points", "ha": "center", "fontsize": SMALL, "color": color}
-        axis.annotate(f"{row['mean']:.1%}", (place, row["high"]), **above)
+        below = {"xytext": (0, -12), "textcoords": "offset points", "ha": "center", "fontsize": SMALL, "color": color}
+        axis.annotate(f"{row['mean']:.1%}", (place, row["low"]), **below)
     for number, accuracy in enumerate(PAPER_TABLE1["accuracy"]):
         axis.plot(2 + 0.27 * (number - 1), accuracy, "_", color=INK, markersize=18, markeredgewidth=1.6)
     axis.set(xlim=(-0.5, 3.5), ylabel="accuracy, full test set")
