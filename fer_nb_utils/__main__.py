@@ -268,7 +268,7 @@ def classroom(folder: Path, platforms: tuple[str, ...], python: str, pypi_torch:
 @click.option(
     "--display-duration", default=0.5, show_default=True, type=click.FloatRange(0), help="Least seconds a label stays."
 )
-@click.option("--threshold", type=click.FloatRange(0, 1), help="Least probability of a label; below: not sure.")
+@click.option("--threshold", type=click.FloatRange(0, 1), help="Least probability of a label (default: 0.4).")
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop after so many seconds of the source.")
 @click.option("--window", is_flag=True, help="Show the picture in a window; Escape or Q closes it.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, mps, cuda or cuda:1.")

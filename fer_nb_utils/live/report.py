@@ -7,14 +7,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import jinja2
-import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.figure import Figure
 
 from ..classes import CLASSES, NOT_SURE
 from ..errors import UserError
 from ..files import atomic_path, write_text
-from . import plots
 from .realtime import summary
 from .snapshots import Snapshot
 
@@ -56,27 +53,24 @@ def write_report(table: pd.DataFrame, snapshots: Mapping[str, Snapshot], network
 
     `table`: of a session with frames. The page holds pictures of faces.
     """
-    source = table.attrs["source"]
+    from . import plots  # here, for matplotlib loads slowly
+
+    source, pictures = table.attrs["source"], {}
     figures = {
-        "The largest face's probabilities over time": plots.probabilities_over_time(table, note=source),
-        "The most confident look of each expression": plots.snapshot_grid(snapshots, note=source),
-        "Where the milliseconds go": plots.stage_bars(table, note=source),
+        "probabilities over time": plots.probabilities_over_time(table, note=source),
+        "the most confident look of each expression": plots.snapshot_grid(snapshots, note=source),
+        "where the milliseconds go": plots.stage_bars(table, note=source),
     }
-    at_once = table.groupby("frame")["face"].count()
+    for title, figure in figures.items():
+        figure.savefig(buffer := io.BytesIO(), format="png", dpi=130)
+        pictures[title] = base64.b64encode(buffer.getvalue()).decode()
     content = {
         "source": source,
         "network": network,
         "summary": summary(table),
         "labels": how_sure(table).round(2).to_html(border=0),
-        "at_once": at_once.value_counts().sort_index().items(),
-        "figures": {title: _embedded(figure) for title, figure in figures.items()},
+        "at_once": table.groupby("frame")["face"].count().value_counts().sort_index().items(),
+        "figures": pictures,
     }
     page = jinja2.Template(PAGE.read_text(encoding="utf-8"), autoescape=True, undefined=jinja2.StrictUndefined)
     write_text(path, page.render(content))
-
-
-def _embedded(figure: Figure) -> str:
-    """A figure as a picture inside a page."""
-    figure.savefig(buffer := io.BytesIO(), format="png", dpi=130)
-    plt.close(figure)
-    return base64.b64encode(buffer.getvalue()).decode()
