@@ -13,7 +13,6 @@
 #     name: python3
 # ---
 
-
 # %% [markdown]
 # # Inside the network: where it looks, how it sorts, and when not to trust it
 #

@@ -13,7 +13,6 @@
 #     name: python3
 # ---
 
-
 # %% [markdown]
 # # Beyond the paper: hand-made features, disgust, and a second opinion
 #
