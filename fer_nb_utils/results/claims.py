@@ -52,7 +52,7 @@ NEEDS = dict.fromkeys(PAPER_CLAIMS, _LEARNING) | {"slowest": ("data",), "disgust
 DESCRIPTION = {
     "weights", "data", "best_epoch", "versions", "sessions", "device", "device_name", "threads", "seconds",
     "preparation_seconds", "parameters", "trained_parameters", "multiply_adds", "latency_ms", "latency_device",
-    "peak_memory_mb", "finished", "other_work",
+    "peak_memory_mb", "finished", "other_work", "temperature",
 }  # fmt: skip
 # Settings of former versions, and what is always done now.
 FORMER = {"optimizer": "adamw", "schedule": "cosine", "patience": 0, "validation": "stratified"}
