@@ -463,9 +463,10 @@ for (x, y), face, name in zip(place, sorted_images, expressions, strict=True):
     buffer = BytesIO()
     PIL.Image.fromarray(face).save(buffer, "png")
     data_url = f"data:image/png;base64,{b64encode(buffer.getvalue()).decode()}"
-    dots.append(f'<span style="left:{x:.0f}px;top:{y:.0f}px">{name[:2]}<img src="{data_url}" alt="{name}"></span>')
+    seen = f'<i role="img" aria-label="{name}" style="background:url({data_url})"></i>'
+    dots.append(f'<span style="left:{x:.0f}px;top:{y:.0f}px">{name[:2]}{seen}</span>')
 looks = ".sorted{position:relative;height:460px}.sorted span{position:absolute;font-size:11px}"
-looks += ".sorted img{display:none;width:96px}.sorted span:hover img{display:block;position:absolute;z-index:9}"
+looks += ".sorted i{display:none;width:48px;height:48px}.sorted span:hover i{display:block;position:absolute;z-index:9}"
 ipywidgets.HTML(f'<style>{looks}</style><div class="sorted">{"".join(dots)}</div>')
 
 # %% [markdown]
