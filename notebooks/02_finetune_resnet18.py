@@ -363,7 +363,7 @@ def show_results(runs):
 
 
 reference = reference_runs()
-names = ("resnet18_scratch_48px", "resnet18_fc_64px", "resnet18_layer4_64px", "resnet18_all_64px")
+names = ("resnet18_scratch_48px", "resnet18_fc_seed0", "resnet18_layer4_seed0", "resnet18_all_64px")
 show_results({name: reference[name] for name in names})
 
 # %% [markdown]
@@ -374,7 +374,7 @@ show_results({name: reference[name] for name in names})
 # it so.
 
 # %%
-fc_real, layer4_real = reference["resnet18_fc_64px"], reference["resnet18_layer4_64px"]
+fc_real, layer4_real = reference["resnet18_fc_seed0"], reference["resnet18_layer4_seed0"]
 protocol = common_protocol({"fc": [fc_real], "layer4 + fc": [layer4_real]})
 figure = freezing_comparison(fc_real.history, layer4_real.history, note=protocol)
 work.reference.save_figure(figure, "freezing_resnet18")
