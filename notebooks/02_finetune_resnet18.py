@@ -337,10 +337,10 @@ show_figure(figure)
 # %% [markdown]
 # ## The same on real faces: reference results
 #
-# Committed with the project: ResNet18 trained on **FER-2013**. One row starts from random weights; the others from a
-# backbone whose `conv1` to `layer3` come from ImageNet and whose `layer4` was learnt on Tiny-ImageNet (for lack of
-# torchvision's file on the machine at hand). So the *pattern* can be compared with the paper, the numbers only with
-# care.
+# Committed with the project: ResNet18 trained on **FER-2013**. One row starts from random weights; `fc` and `layer4`
+# from the backbone that comes with the project, in all else equal (seed 0; the others are in [notebook
+# 05](05_compare_resnets.ipynb)); the last from an earlier backbone. None is torchvision's ImageNet file, so the
+# *pattern* can be compared with the paper, the numbers only with care.
 
 
 # %%
@@ -369,9 +369,8 @@ show_results({name: reference[name] for name in names})
 # %% [markdown]
 # The paper's pattern is there: `fc` alone stays below 50 %, and `layer4` adds some thirty points of training accuracy
 # (*train* is that of the last epoch; the other columns are about the weights of the best epoch on validation images).
-# But look at *test*: about half as many points arrive there. The two also differ in their learning rates. The run with
-# all layers trained is better still; as it had label smoothing and fewer epochs, too, these runs do not say what made
-# it so.
+# But look at *test*: about half as many points arrive there. The run with all layers trained is better still; as it had
+# another start, label smoothing, another learning rate and fewer epochs, these runs do not say what made it so.
 
 # %%
 fc_real, layer4_real = reference["resnet18_fc_seed0"], reference["resnet18_layer4_seed0"]
@@ -384,10 +383,10 @@ show_figure(figure)
 # ## What caching trades away
 #
 # With cached features, each epoch shows an image as one of the same four stored copies, not as a fresh one, so the
-# network learns them by heart sooner. Here is `layer4` + `fc` trained both ways for 20 epochs on FER-2013, all else
-# being equal. Training accuracy shows the learning by heart, the other columns what it costs; each run is a single
-# seed, and another seed could move it. To measure the time saved:
-# `python tests/benchmarks/benchmark.py caching --data PATH`.
+# network learns them by heart sooner. Here is `layer4` + `fc` (of the earlier backbone) trained both ways for 20 epochs
+# on FER-2013, all else being equal. Training accuracy shows the learning by heart, the other columns what it costs;
+# each run is a single seed, and another seed could move it. To measure the time saved: `python
+# tests/benchmarks/benchmark.py caching --data PATH`.
 
 # %%
 show_results({"cached": reference["resnet18_layer4_64px_cached"], "fresh": reference["resnet18_layer4_64px"]})
@@ -396,8 +395,8 @@ show_results({"cached": reference["resnet18_layer4_64px_cached"], "fresh": refer
 # ## What to take along
 #
 # * A new head learns what the frozen backbone's features hold: from random ones hardly more than the largest class.
-# * In the reference runs, `layer4` and `fc` together, at a smaller learning rate, had a much higher training accuracy
-#   than `fc` alone, and half as many points more in test.
+# * In the reference runs, `layer4` and `fc` together had a much higher training accuracy than `fc` alone, and half as
+#   many points more in test.
 # * Frozen must include batch norm's statistics.
 # * Choose with validation images; open the test set once; say how wide the interval is.
 #

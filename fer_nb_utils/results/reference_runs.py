@@ -10,9 +10,9 @@ from .run_folder import Run
 FOLDER = Path(__file__).parent / "reference"
 
 
-def reference_runs(folder: Path = FOLDER) -> dict[str, Run]:
+def reference_runs(folder: Path | None = None) -> dict[str, Run]:
     """The committed runs on FER-2013 by folder name, in alphabetical order; empty when none is there."""
-    return {path.parent.name: Run.load(path.parent) for path in sorted(folder.glob("*/config.json"))}
+    return {path.parent.name: Run.load(path.parent) for path in sorted((folder or FOLDER).glob("*/config.json"))}
 
 
 def handmade_predictions() -> dict[str, pd.DataFrame]:

@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 from made_up_predictions import random_table
@@ -12,6 +13,7 @@ from fer_nb_utils.results import comparison, fusion, measures
 from fer_nb_utils.results.calibration import calibration_error, fit_temperature
 from fer_nb_utils.results.paper import PAPER_CLAIMS, PAPER_TABLE1, PAPER_TABLE2
 from fer_nb_utils.results.reference_runs import FOLDER, handmade_predictions, reference_runs
+from fer_nb_utils.results.seeds import seed_groups, trainings
 
 
 def test_papers_tables_agree_with_each_other_and_with_the_data():
@@ -110,20 +112,48 @@ def test_what_notebook_05_says_of_the_three_networks_is_so(runs):
 
 
 def test_what_notebook_05_says_of_how_much_to_train_is_so(runs):
-    depths = [runs[f"resnet18_{what}"] for what in ("fc_64px", "layer4_64px_cached", "layer4_64px", "all_64px")]
-    fc, cached, layer4, whole = depths
-    assert [round(run.metrics["full"]["accuracy"], 2) for run in (fc, layer4, whole)] == [0.47, 0.62, 0.68]
-    assert round(cached.history["train_accuracy"].iloc[-1], 2) == 0.97
-    best = [round(run.history["validation_accuracy"].max(), 2) for run in depths]
-    assert best == [0.46, 0.57, 0.60, 0.67]
-    gain = layer4.history["train_accuracy"].iloc[-1] - fc.history["train_accuracy"].iloc[-1]
-    assert round(100 * gain) == 31 and fc.config["learning_rate"] != layer4.config["learning_rate"]
-    tests = comparison.compare_models({str(place): run.predictions for place, run in enumerate(depths)})
-    assert (tests["p_holm"] < 0.05).all() and comparison.unlike_times(depths) == ["threads", "epochs_run"]
-    found = measures.confusion(whole.predictions, normalize=True)
+    groups = seed_groups(runs)
+    fc, layer4, whole = groups["resnet18_fc"], groups["resnet18_layer4"], groups["resnet18_all_64px"]
+    table = trainings({"fc": fc, "layer4": layer4, "all": whole})
+    assert table["full"].round(2).tolist() == [0.44, 0.62, 0.68] and table["sd"].max() < 0.01
+    at_end = {"fc": fc, "layer4": layer4}
+    last = {name: np.mean([run.history["train_accuracy"].iloc[-1] for run in seeds]) for name, seeds in at_end.items()}
+    assert round(last["layer4"], 2) == 0.77 and round(100 * (last["layer4"] - last["fc"])) == 33
+    assert all(0.43 < run.history["validation_accuracy"].max() < 0.475 for run in fc)
+    assert {run.history["validation_loss"].idxmin() + 1 for run in layer4} <= {11, 12, 13, 14}
+    lost = table["full"] - table["leak-free"]
+    assert lost["fc"] < 0.005 and 0.015 < lost["layer4"] < 0.025
+    tests = comparison.compare_networks({"fc": fc, "layer4": layer4})
+    assert tests["p_holm"].iloc[0] < 0.001 and round(100 * tests["difference"].iloc[0]) == -18
+    configs = [run.config for run in (*fc, *layer4)]
+    assert {config["learning_rate"] for config in configs} == {0.001}
+    assert len({config["weights_sha256"] for config in configs}) == 1
+
+
+def test_what_notebook_05_says_of_training_without_leaks_is_so(runs):
+    full, without = runs["resnet18_layer4_seed0"], runs["resnet18_layer4_leak_free_seed0"]
+    assert full.config["data"]["train_images"] - without.config["data"]["train_images"] == 697
+    change = {name: without.metrics[name]["accuracy"] - full.metrics[name]["accuracy"] for name in full.metrics}
+    assert round(100 * change["full"]) == -1 and abs(change["leak-free"]) < 0.005
+    twins = [run.predictions[run.predictions["file"].isin(full.twins_in_train)] for run in (full, without)]
+    assert [round(measures.correct(part).mean(), 2) for part in twins] == [0.84, 0.73] and len(twins[0]) == 568
+
+
+def test_what_notebook_05_says_of_the_best_network_is_so(runs):
+    found = measures.confusion(runs["resnet18_all_64px"].predictions, normalize=True)
     recall = pd.Series({name: found.loc[name, name] for name in found.index})
     assert round(recall["disgust"], 2) == 0.57 and recall.idxmin() == "fear" and round(recall["fear"], 2) == 0.47
     assert found.loc["fear"].drop("fear").idxmax() == "sad"
+
+
+def test_the_learning_rates_are_those_that_validated_best(runs):
+    tried = pd.read_csv(FOLDER / "learning_rate.csv")
+    best = tried.loc[tried.groupby(["model", "trainable"])["validation accuracy"].idxmax()]
+    for _, row in best.iterrows():
+        run = runs[f"{row['model']}_{row['trainable']}_seed0"]
+        assert run.config["learning_rate"] == row["learning_rate"]
+        assert run.config["weights_sha256"] == row["weights_sha256"]
+    assert (tried.groupby(["model", "trainable"]).size() == 3).all() and set(tried["epochs_run"]) == {4}
 
 
 def test_committed_intervals_are_those_of_the_committed_predictions(runs):
