@@ -111,7 +111,7 @@ networks = {
 if dataset.synthetic:
     whole = replace(config, trainable="all", cached_views=0)
     networks["all layers"] = experiment.run(whole, dataset, work.run_folder("resnet18_pretrained_all"), device)
-protocol = comparison.common_protocol(networks)
+protocol = comparison.common_protocol({name: [run] for name, run in networks.items()})
 
 # %% [markdown]
 # ## What people built by hand
