@@ -170,8 +170,9 @@ if depths:
 # %% [markdown]
 # With `layer4` training accuracy ends at 77 % while validation stops at 60 %: the rest is learnt by heart, and the
 # validation loss is lowest in epoch 12 or 13. With `fc` alone both end at 44 to 47 %: there is little to learn by heart
-# with. The seeds lie so close together that their bands are hardly
-# seen. The learning rate is in both cases the largest of the three that were tried: a larger one may be better still.
+# with. The seeds lie so close together that their bands are hardly seen. The machine had other work beside: the right
+# panel tells nothing about cost. The learning rate is in both cases the largest of the three that were tried: a larger
+# one may be better still.
 
 # %% [markdown]
 # ## Four test sets, with intervals

@@ -166,6 +166,7 @@ def transfer_ladder(groups: Mapping[str, Sequence[Run]], note: str = "") -> plt.
     for number, accuracy in enumerate(PAPER_TABLE1["accuracy"]):
         axis.plot(2 + 0.27 * (number - 1), accuracy, "_", color=INK, markersize=18, markeredgewidth=1.6)
     axis.set(xlim=(-0.5, 3.5), ylabel="accuracy, full test set")
+    axis.margins(y=0.12)
     axis.set_xticks(range(len(LADDER)), LADDER.values(), color=INK)
     axis.grid(axis="x", visible=False)
     percent(axis)
