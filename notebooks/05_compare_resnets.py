@@ -448,7 +448,7 @@ print(f"Part B: {dataset.name}, {len(networks)} of 3 networks")
 
 # %% tags=["nbval-ignore-output"]
 if networks:
-    for show in (show_protocol, show_training, show_table1, show_test_sets, show_significance):
+    for show in (show_protocol, show_training, show_table1, show_test_sets):
         show(networks, work)
 
 # %% tags=["nbval-ignore-output"]
@@ -462,6 +462,7 @@ if networks:
 
 # %% tags=["nbval-ignore-output"]
 if len(networks) > 1:
+    show_significance(networks, work)
     show_table(comparison.compare_models({name: runs[0].predictions for name, runs in networks.items()}))
 
 # %% [markdown]

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from processes import heeds_ctrl_c
 
 from fer_nb_utils import __version__
 from fer_nb_utils.__main__ import main
@@ -232,7 +233,8 @@ def wait_for_frames(process, folder):
 @pytest.mark.skipif(sys.platform == "win32", reason="other signals there")
 def test_ctrl_c_ends_live_with_all_that_was_seen(many_pictures, tmp_path):
     command = [sys.executable, "-m", "fer_nb_utils", *LIVE, "--source", str(many_pictures)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, **pipes, cwd=tmp_path, preexec_fn=heeds_ctrl_c) as process:
         wait_for_frames(process, tmp_path / "new")
         process.send_signal(signal.SIGINT)
         printed, errors = process.communicate(timeout=60)

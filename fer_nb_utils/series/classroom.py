@@ -75,7 +75,7 @@ def _copy(folder: Path) -> None:
 def _runtime(pins: str, cpu: bool) -> list[str]:
     """The pinned packages without those of the tests; with `cpu`, torch and torchvision in their builds for that."""
     lines = [line.split("#")[0].strip() for line in pins.splitlines()]
-    tests = ("pytest==", "nbval==", "playwright==", "ruff==", "import-linter==", "-e ")
+    tests = ("pytest", "nbval==", "playwright==", "ruff==", "import-linter==", "-e ")
     kept = [line for line in lines if line and not line.startswith(tests)]
     return [line + "+cpu" if cpu and line.startswith(("torch==", "torchvision==")) else line for line in kept]
 

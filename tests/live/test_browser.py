@@ -291,7 +291,7 @@ def test_every_control_says_what_it_is_for_and_is_wide_enough_for_its_texts(note
         lab.wait("live?.dataset.state == 'idle'")
         titled = ".widget-dropdown .widget-label [title], .widget-slider .widget-label[title]"
         titles = lab.js(f"return [...panel.node.querySelectorAll('{titled}')].map((each) => each.title)")
-        assert len(titles) == 5 and all(len(title) > 10 for title in titles)
+        assert len(titles) == 6 and all(len(title) > 10 for title in titles)
         assert lab.js("return panel.node.querySelectorAll('[title=null]').length") == 0
         for name in ("source", "network", "cascade"):
             select = lab.page.get_by_label(name, exact=True)

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from processes import heeds_ctrl_c
 
 from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.data.dataset import load
@@ -301,8 +302,9 @@ def test_a_killed_worker_changes_nothing(long_plan, faces, tmp_path):
 def test_ctrl_c_ends_the_trainings_and_the_next_call_goes_on(long_plan, faces, tmp_path):
     command = sweep_command(long_plan, tmp_path / "runs", faces, "--workers", "1")
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=heeds_ctrl_c,
+    )  # fmt: skip
     log = tmp_path / "runs" / "seed0.log"
     wait_until(lambda: epochs_in(log) >= 3)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
