@@ -220,7 +220,7 @@ def test_every_number_has_a_unit(found):
     assert units["seconds"] == "seconds" and units["peak_memory_mb"] == "MiB" and "milliseconds" in units["latency_ms"]
     given = [literals(cell.source) for path in NOTEBOOKS.glob("0*.py") for cell in jupytext.read(path).cells
              if "parameters" in cell.metadata.get("tags", [])]  # fmt: skip
-    assert len(given) == 6 and {path[-1] for values in given for path in numbers(values)} <= set(units)
+    assert len(given) == 8 and {path[-1] for values in given for path in numbers(values)} <= set(units)
 
 
 def test_no_absolute_path_is_left(run_dir):
