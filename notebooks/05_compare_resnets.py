@@ -425,7 +425,7 @@ checked["verdict"].value_counts()
 
 # %% [markdown]
 # *unfreeze* holds here: `layer4` raises training accuracy by 33 points, where the paper's rise is 50 and the rule asks
-# for more than half of that; three seeds against two or three, equal in all other settings. Of the rest, *slowest*
+# for more than half of that; three seeds each, equal in all other settings. Of the rest, *slowest*
 # holds on the short race; nothing can be told about the order of the networks until the paper's protocol has run for
 # all three.
 
