@@ -223,8 +223,9 @@ class LiveCamera(ipywidgets.VBox):
         self.smoothing = _slider("smoothing (s)", "Seconds over which probabilities are averaged; 0: none", 0.3, 2)
         self.duration = _slider("label stays (s)", "Seconds that a label stays at least", 0.5, 5)
         self.threshold = _slider("sure from", "The least probability of a label; below: not sure", SURE, 1)
-        self.crop = ipywidgets.Checkbox(description="show the crop that the network sees", tooltip="", indent=False)
-        self.tried = ipywidgets.HTML("Show an expression on purpose: press its button, and keep it for some seconds.")
+        self.crop = ipywidgets.Checkbox(description="show the crop that the network sees", indent=False)
+        hint = "Show an expression on purpose: press its button, and keep it for some seconds."
+        self.tried = ipywidgets.HTML(hint, tooltip="")
         self.view = CameraView(self._pipeline(), self.snapshots, source=str(source), give_up_seconds=give_up_seconds)
         self.tries = self.view.tries
         self.source = _dropdown("source", "Where the pictures come from", sources, value=str(source))
