@@ -16,6 +16,7 @@ from ..errors import DivergedError
 from ..files import atomic_path
 from ..networks.device import autocast
 from ..networks.resnets import split_at, train_mode
+from ..networks.small_maps import small_maps_as_matrices
 from ..networks.transforms import Augment, Preprocess, batches, steps_in
 from ..progress import progress_bar
 from .config import TrainConfig
@@ -65,8 +66,9 @@ def fit(
     try:
         for epoch in range(len(history) + 1, config.epochs + 1):
             start = time.perf_counter()
-            train_loss, train_accuracy = loop.epoch(epoch, train_source)
-            loss, accuracy = loop.evaluate(validation_source, labels)
+            with small_maps_as_matrices(head):
+                train_loss, train_accuracy = loop.epoch(epoch, train_source)
+                loss, accuracy = loop.evaluate(validation_source, labels)
             if accuracy > best["accuracy"]:
                 weights = {name: tensor.clone() for name, tensor in head.state_dict().items()}
                 best |= {"accuracy": accuracy, "head": weights}

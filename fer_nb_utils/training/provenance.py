@@ -18,7 +18,8 @@ PACKAGE = Path(__file__).resolve().parents[1]
 # what decides the numbers of a training; an edit anywhere else leaves them as they are
 SOURCES = (
     "data/audit.py", "data/dataset.py", "networks/device.py", "networks/prediction.py", "networks/resnets.py",
-    "networks/transforms.py", "training/features.py", "training/loop.py", "training/selection.py",
+    "networks/small_maps.py", "networks/transforms.py", "training/features.py", "training/loop.py",
+    "training/selection.py",
 )  # fmt: skip
 PEAK_RESET = Path("/proc/self/clear_refs")  # Linux: writing 5 forgets the process's former peak of memory
 STATUS = Path("/proc/self/status")
