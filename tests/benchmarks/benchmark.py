@@ -2,6 +2,7 @@
 
 python tests/benchmarks/benchmark.py throughput   training loop against bare steps on random tensors (aim: 0.9 or more)
 python tests/benchmarks/benchmark.py caching      cached features against a plain loop (aim: layer4 2x, fc 5x)
+python tests/benchmarks/benchmark.py small_maps   steps of layer4 with matrix products against plain convolutions
 python tests/benchmarks/benchmark.py memory       peak memory of a ResNet18 run at 64 px (aim: 2.5 GB or less)
 python tests/benchmarks/benchmark.py series       the whole series on the sample (aim: 5 minutes or less)
 python tests/benchmarks/benchmark.py live         the live pipeline (aim: median 9 ms a frame, p95 15 ms)
@@ -19,9 +20,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from importlib import import_module
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 
 import click
@@ -42,7 +44,8 @@ from fer_nb_utils.networks.device import autocast, best_precision
 from fer_nb_utils.networks.export import export
 from fer_nb_utils.networks.load import Network, folded, load_network
 from fer_nb_utils.networks.prediction import predict
-from fer_nb_utils.networks.resnets import build_model, split_at, train_mode
+from fer_nb_utils.networks.resnets import MODELS, build_model, split_at, train_mode
+from fer_nb_utils.networks.small_maps import small_maps_as_matrices
 from fer_nb_utils.networks.transforms import IMAGENET_MEAN, IMAGENET_STD, Augment, Preprocess
 from fer_nb_utils.training.config import TrainConfig
 from fer_nb_utils.training.features import AugmentedImages, CachedFeatures, compute_features
@@ -156,6 +159,29 @@ def _write_images(train: Dataset, folder: Path) -> None:
         path = folder / CLASSES[label] / f"{number}.jpg"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(image).save(path, quality=95)
+
+
+@main.command("small_maps")
+@click.option("--rounds", default=5, show_default=True)
+def small_maps(rounds: int) -> None:
+    """Processor time of training steps of `layer4` and `fc` at 64 px, in turns with and without matrix products."""
+    for name, precision in product(MODELS, dict.fromkeys(("float32", PRECISION))):
+        head = split_at(build_model(name, "none", "layer4").to(memory_format=torch.channels_last), "layer4")[1]
+        train_mode(head)
+        maps = torch.randn(128, 1024 if name == "resnet50" else 256, 4, 4)
+        optimizer = torch.optim.AdamW(head.parameters(), fused=True)
+        seconds = {"plain": [], "products": []}
+        for kind in [*seconds] * (rounds + 1):
+            start = time.process_time()
+            with small_maps_as_matrices(head) if kind == "products" else nullcontext():
+                with autocast(CPU, precision):
+                    loss = F.cross_entropy(head(maps).float(), torch.zeros(128, dtype=torch.long))
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+            seconds[kind].append(time.process_time() - start)
+        plain, products = (statistics.median(times[1:]) for times in seconds.values())
+        print(f"{name}, {precision}: {128 / plain:.0f} and {128 / products:.0f} images/s, ratio {plain / products:.2f}")
 
 
 @main.command()
