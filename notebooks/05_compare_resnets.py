@@ -81,20 +81,17 @@ for name in MODELS:
 # # Part A: the real FER-2013
 #
 # The runs were made on a CPU and come with the project. Several runs that differ in the seed alone (which images
-# validate, how `fc` begins, in which order images come) belong together: one *training*, with one run a seed. There are
-# two sets of trainings, and neither is the paper's comparison yet:
+# validate, how `fc` begins, in which order images come) belong together: one *training*, with one run a seed.
 #
-# * **ResNet18 from pretrained weights** at 64 px: `fc` alone and `layer4` and `fc` as in the paper, from the backbone
-#   that comes with the project, with several seeds; and all layers, one run from an earlier backbone;
-# * **all three networks from random weights**, all layers, 48 px, four epochs: equal terms, but a short race.
+# * **The paper's comparison**: ResNet18, 34 and 50 from pretrained weights, `layer4` and `fc` trained for 20 epochs.
+# * **Its neighbours**: `fc` alone trained, as in the paper's second experiment; all layers; and, as a control, random
+#   weights.
 
 # %%
 reference = seed_groups(reference_runs())
 assert all(run.config["data"]["name"] == "FER-2013" for runs in reference.values() for run in runs)
-race = {name: reference[f"{name}_scratch_48px"] for name in MODELS if f"{name}_scratch_48px" in reference}
-names = {"resnet18 fc": "resnet18_fc", "resnet18 layer4": "resnet18_layer4", "resnet18 all": "resnet18_all_64px"}
-depths = {label: reference[name] for label, name in names.items() if name in reference}
-print("runs, one a seed:", {label: len(runs) for label, runs in (race | depths).items()})
+paper = {name: reference[f"{name}_layer4"] for name in MODELS}
+print("runs, one a seed:", {name: len(runs) for name, runs in paper.items()})
 
 # %% [markdown]
 # ## What was done
@@ -103,6 +100,12 @@ print("runs, one a seed:", {label: len(runs) for label, runs in (race | depths).
 # learning rate is each network's own: of three (0.0001, 0.0003, 0.001), tried for four epochs with seed 0, the one with
 # the best validation accuracy. `validation` is the mean, over the seeds, of the best epoch's; test images played no
 # part in any choice.
+#
+# One thing is not the same: the *past* of the weights. All three networks were last adapted on Tiny-ImageNet, but
+# ResNet18 and ResNet50 began from published ImageNet weights, while ResNet34 was grown from that ResNet18, by blocks
+# that at first add nothing; and ResNet50 was adapted for four epochs, the others for two
+# ([their card](../fer_nb_utils/networks/checkpoints/backbones.md)). Where ResNet34 or ResNet50 does better or worse,
+# this may be why.
 
 
 # %%
@@ -120,27 +123,7 @@ def show_protocol(trainings, place, name="protocol"):
     show_table(table, decimals=1)
 
 
-if depths:
-    show_protocol(depths, work.reference, "protocol_resnet18")
-
-# %% [markdown]
-# ## What is trained, and from what
-#
-# The ladder of transfer learning: from random weights, with `fc` alone, with `layer4` and `fc` as in the paper, and
-# with all layers. The paper's own accuracies stand on the third rung.
-
-# %%
-ladder = race | depths
-if ladder:
-    figure = transfer_ladder(ladder, common_protocol(ladder))
-    work.reference.save_figure(figure, "transfer_ladder")
-    show_figure(figure)
-
-# %% [markdown]
-# A new head alone on the frozen, pretrained layers (44 %) does worse than four epochs from random weights (54 %); with
-# `layer4` trained too it is 62 %, with all layers 68 %. The paper reports 65 % for `layer4` and `fc`; it started from
-# other weights, and does not say at what size. The run of all layers began from an earlier backbone, with a smaller
-# learning rate and label smoothing, so that rung is not on equal terms.
+show_protocol(paper, work.reference)
 
 # %% [markdown]
 # ## Fig. 2: training
@@ -164,100 +147,10 @@ def show_training(trainings, place, name="fig2_training"):
     show_figure(figure)
 
 
-if depths:
-    show_training(depths, work.reference, "training_resnet18_depths")
+show_training(paper, work.reference)
 
 # %% [markdown]
-# With `layer4` training accuracy ends at 77 % while validation stops at 60 %: the rest is learnt by heart, and the
-# validation loss is lowest in epoch 12 or 13. With `fc` alone both end at 44 to 47 %: there is little to learn by heart
-# with. The seeds lie so close together that their bands are hardly seen. The machine had other work beside: the right
-# panel tells nothing about cost. The learning rate is in both cases the largest of the three that were tried: a larger
-# one may be better still.
-
-# %% [markdown]
-# ## Four test sets, with intervals
-#
-# *PublicTest* and *PrivateTest* are the two halves of the test images; *leak-free* leaves out those with an identical
-# twin in train. `sd` is the standard deviation over the seeds. `low` and `high` are a 95 % interval of the mean over
-# seeds *and* test images: how far it would move with other seeds and other images of the same kind.
-
-
-# %%
-def show_test_sets(trainings, place, suffix=""):
-    rows = {}
-    for test_set in next(iter(trainings.values()))[0].metrics:
-        for name, runs in trainings.items():
-            sets = [measures.test_sets(run.predictions, run.twins_in_train)[test_set] for run in runs]
-            rows[test_set, name] = over_seeds(sets, n=400).loc[("all", "accuracy")]
-            rows[test_set, name]["validation"] = sum(run.history["validation_accuracy"].max() for run in runs) / len(
-                runs
-            )
-    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(["test set", "training"]).astype({"seeds": int})
-    place.save_table(table, f"table1_test_sets{suffix}", note=common_protocol(trainings))
-    show_table(table, note=f"Accuracy; validation: of the chosen epochs. {common_protocol(trainings)}")
-
-
-if depths:
-    show_test_sets(depths, work.reference, "_resnet18_depths")
-
-# %% [markdown]
-# Two points are lost from *full* to *leak-free* with `layer4`, but less than half a point with `fc`, which cannot learn
-# single images by heart. Between seeds the accuracy varies by some tenths of a point.
-
-# %% [markdown]
-# ## Is the difference more than chance?
-#
-# Two kinds of chance count: that of training, which only several seeds show, and that of which images were in the test,
-# which is the same for both networks. The t-test takes both; Holm's correction (`p_holm`) makes up for the number of
-# comparisons. Below .05 we call it a difference. `seeds_needed` says how many seeds a network would find a difference
-# as large as the one seen; infinity means that the test images are too few for it.
-
-
-# %%
-def show_significance(trainings, place, suffix=""):
-    table = comparison.compare_networks(trainings)
-    place.save_table(table, f"significance{suffix}", note=common_protocol(trainings))
-    show_table(table, note=f"difference: in accuracy. {common_protocol(trainings)}")
-
-
-if len(depths) > 1:
-    show_significance(depths, work.reference, "_resnet18_depths")
-
-# %% [markdown]
-# `layer4` adds 18 points to `fc` in test, far beyond chance; everything but what is trained is the same. With all
-# layers there is one run, so nothing is tested against it.
-
-# %% [markdown]
-# ## Without the leak
-#
-# Of the test images, 568 have an identical twin in train, some with another label. Does a network that learnt without
-# those twins do worse on the full test set? And on the leak-free one? *leak_free* was trained without every image of
-# Training that is identical to a test image or to one with another label, and is otherwise the same.
-
-# %%
-pair = {name: reference[name] for name in ("resnet18_layer4", "resnet18_layer4_leak_free") if name in reference}
-if len(pair) == 2:
-    show_test_sets(pair, work.reference, "_leak_free")
-
-# %% [markdown]
-# Without the 697 images (2.7 %) in question, one seed: about one point less on the full test set, hardly a change on
-# the leak-free one. On the 568 twins themselves the same network falls from 84 % to 73 %: that much was memory, and the
-# rest of their lead is that pictures which occur twice are easier. With one seed so far, the chance of training cannot
-# be told from this; published accuracies on FER-2013, the paper's among them, contain that point.
-
-# %% [markdown]
-# ## Three networks from random weights
-#
-# On equal terms, all layers trained, but for four epochs only and with one seed each.
-
-# %%
-if race:
-    show_protocol(race, work.reference)
-    show_training(race, work.reference)
-
-# %% [markdown]
-# Validation lies above training in all four epochs of all three: none has begun to learn by heart, and all still rise.
-# The deeper the network, the slower the start: the paper's ResNet50, which leads at first, knew ImageNet.
+# FINDING2
 
 # %% [markdown]
 # ## Table 1
@@ -290,13 +183,59 @@ def show_table1(trainings, place):
     show_table(table, note=f"Ours: full test set, mean over the seeds. {common_protocol(trainings)}")
 
 
-if race:
-    show_table1(race, work.reference)
-    show_test_sets(race, work.reference)
+show_table1(paper, work.reference)
 
 # %% [markdown]
-# The paper started from ImageNet weights and trained for 20 epochs: these are far below it. *Leak-free* lies about one
-# point below *full*, in all three.
+# FINDINGT1
+
+# %% [markdown]
+# ## Four test sets, with intervals
+#
+# *PublicTest* and *PrivateTest* are the two halves of the test images; *leak-free* leaves out those with an identical
+# twin in train. `sd` is the standard deviation over the seeds. `low` and `high` are a 95 % interval of the mean over
+# seeds *and* test images: how far it would move with other seeds and other images of the same kind.
+
+
+# %%
+def show_test_sets(trainings, place, suffix=""):
+    rows = {}
+    for test_set in next(iter(trainings.values()))[0].metrics:
+        for name, runs in trainings.items():
+            sets = [measures.test_sets(run.predictions, run.twins_in_train)[test_set] for run in runs]
+            rows[test_set, name] = over_seeds(sets, n=400).loc[("all", "accuracy")]
+            rows[test_set, name]["validation"] = sum(run.history["validation_accuracy"].max() for run in runs) / len(
+                runs
+            )
+    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis(["test set", "training"]).astype({"seeds": int})
+    place.save_table(table, f"table1_test_sets{suffix}", note=common_protocol(trainings))
+    show_table(table, note=f"Accuracy; validation: of the chosen epochs. {common_protocol(trainings)}")
+
+
+show_test_sets(paper, work.reference)
+
+# %% [markdown]
+# FINDINGSETS
+
+# %% [markdown]
+# ## Is the difference more than chance?
+#
+# Two kinds of chance count: that of training, which only several seeds show, and that of which images were in the test,
+# which is the same for both networks. The t-test takes both; Holm's correction (`p_holm`) makes up for the number of
+# comparisons. Below .05 we call it a difference. `seeds_needed` says how many seeds a network would find a difference
+# as large as the one seen; infinity means that the test images are too few for it.
+
+
+# %%
+def show_significance(trainings, place, suffix=""):
+    table = comparison.compare_networks(trainings)
+    place.save_table(table, f"significance{suffix}", note=common_protocol(trainings))
+    show_table(table, note=f"difference: in accuracy. {common_protocol(trainings)}")
+
+
+show_significance(paper, work.reference)
+
+# %% [markdown]
+# FINDINGCHANCE
 
 # %% [markdown]
 # ## Table 2: the expressions
@@ -326,12 +265,11 @@ def show_table2_intervals(trainings, place):
     show_table(table, note=f"95 % intervals. {common_protocol(trainings)}")
 
 
-if race:
-    show_table2(race, work.reference)
-    show_table2_intervals(race, work.reference)
+show_table2(paper, work.reference)
+show_table2_intervals(paper, work.reference)
 
 # %% [markdown]
-# Happy and surprise lead here as in the paper; the worst is disgust (F1 .02), which these networks hardly ever say.
+# FINDINGT2
 
 # %% [markdown]
 # ## What is taken for what
@@ -349,17 +287,10 @@ def show_mistakes(trainings, place, suffix=""):
         show_figure(figure)
 
 
-if race:
-    show_mistakes(race, work.reference)
-if depths:
-    best = max(depths, key=lambda name: max(run.history["validation_accuracy"].max() for run in depths[name]))
-    show_mistakes({best: depths[best]}, work.reference, "_resnet18_best")
+show_mistakes(paper, work.reference)
 
 # %% [markdown]
-# From random weights disgust is most often taken for angry, by ResNet50 for happy; its AUC (.78 to .91) is far better
-# than its recall (at most 4 %): its score is higher for images of disgust, but rarely the highest of the seven. The
-# best network by *validation* accuracy (choosing by the test set would flatter it) finds 57 % of the images of disgust;
-# fear is now the hardest (47 %), and most often taken for sad.
+# FINDINGMIST
 
 # %% [markdown]
 # ## Accuracy against cost
@@ -386,12 +317,58 @@ def show_cost(trainings, place, suffix=""):
     show_figure(figure)
 
 
-if race:
-    show_cost(race, work.reference)
+show_cost(paper, work.reference)
 
 # %% [markdown]
-# In so short a race, the cheapest network is also the most accurate: ResNet50 needs twice the multiply-adds of
-# ResNet18.
+# FINDINGCOST
+
+# %% [markdown]
+# ## What is trained, and from what
+#
+# The ladder of transfer learning: from random weights, with `fc` alone, with `layer4` and `fc` as in the paper, and
+# with all layers. The paper's own accuracies stand on the third rung.
+
+# %%
+rungs = {"fc": "fc", "all": "all_64px", "random": "scratch_48px"}
+others = {f"{name} {label}": f"{name}_{rung}" for name in MODELS for label, rung in rungs.items()}
+others = {label: reference[name] for label, name in others.items() if name in reference}
+figure = transfer_ladder(paper | others, "FER-2013; the tables of each training are below")
+work.reference.save_figure(figure, "transfer_ladder")
+show_figure(figure)
+show_protocol(others, work.reference, "protocol_others")
+
+# %% [markdown]
+# FINDINGLADDER
+
+# %% [markdown]
+# ## `fc` alone, and `layer4` with it
+#
+# The paper's second experiment, on ResNet18: everything is equal but what is trained.
+
+# %%
+freezing = {"fc alone": reference["resnet18_fc"], "layer4 and fc": paper["resnet18"]}
+show_training(freezing, work.reference, "training_resnet18_freezing")
+show_significance(freezing, work.reference, "_resnet18_freezing")
+
+# %% [markdown]
+# With `layer4` training accuracy ends at 77 % while validation stops at 60 %: the rest is learnt by heart, and the
+# validation loss is lowest in epoch 12 or 13. With `fc` alone both end at 44 to 47 %: there is little to learn by heart
+# with. In test `layer4` adds 18 points, far beyond chance. The seeds lie so close together that their bands are hardly
+# seen.
+
+# %% [markdown]
+# ## Without the leak
+#
+# Of the test images, 568 have an identical twin in train, some with another label. Does a network that learnt without
+# those twins do worse on the full test set? And on the leak-free one? *leak_free* was trained without every image of
+# Training that is identical to a test image or to one with another label, and is otherwise the same.
+
+# %%
+pair = {name: reference[name] for name in ("resnet18_layer4", "resnet18_layer4_leak_free")}
+show_test_sets(pair, work.reference, "_leak_free")
+
+# %% [markdown]
+# FINDINGLEAK
 
 # %% [markdown]
 # ## The paper's claims, and how each is judged
@@ -419,15 +396,12 @@ def show_claims(networks, fc, layer4, place, features=None):
     return checked
 
 
-fc, layer4 = depths.get("resnet18 fc", []), depths.get("resnet18 layer4", [])
-checked = show_claims(race, fc, layer4, work.reference, handmade_predictions().get("lbp_rbf"))
+fc, layer4 = reference["resnet18_fc"], paper["resnet18"]
+checked = show_claims(paper, fc, layer4, work.reference, handmade_predictions()["lbp_rbf"])
 checked["verdict"].value_counts()
 
 # %% [markdown]
-# *unfreeze* holds here: `layer4` raises training accuracy by 33 points, where the paper's rise is 50 and the rule asks
-# for more than half of that; three seeds each, equal in all other settings. Of the rest, *slowest*
-# holds on the short race; nothing can be told about the order of the networks until the paper's protocol has run for
-# all three.
+# FINDINGCLAIMS
 
 # %% [markdown]
 # # Part B: this run

@@ -76,6 +76,7 @@ from fer_nb_utils.networks.resnets import STAGES, build_model, split_at, stage_m
 from fer_nb_utils.networks.transforms import Augment, Preprocess, batches
 from fer_nb_utils.results.calibration import calibration_error, fit_temperature
 from fer_nb_utils.results.reference_runs import FOLDER, reference_runs
+from fer_nb_utils.results.seeds import seed_groups
 from fer_nb_utils.series.show import show_figure, show_table
 from fer_nb_utils.series.widgets import find_mistakes
 from fer_nb_utils.series.workspace import Workspace, check_parameters
@@ -562,7 +563,7 @@ show_deletion(pd.read_csv(inside / "deletion.csv", index_col=0), work.reference,
 #
 # The reference runs hold predictions for the test images only. So **PublicTest serves to fit the temperature, and
 # PrivateTest to test it**; nothing else was chosen by PublicTest. What do label smoothing and cached features do to
-# calibration? (These runs differ in more than that: see their protocol in notebook 05.)
+# calibration? (Of each training the first seed; they differ in more than that: see their protocol in notebook 05.)
 
 
 # %%
@@ -571,7 +572,7 @@ def arrays_of(predictions, usage):
     return part[list(CLASSES)].to_numpy(), pd.Index(CLASSES).get_indexer(part["label"])
 
 
-reference = {name: run for name, run in reference_runs().items() if run.config["data"]["name"] == "FER-2013"}
+reference = {name: seeds[0] for name, seeds in seed_groups(reference_runs()).items()}
 rows = {}
 for name, one in reference.items():
     parts = [arrays_of(one.predictions, usage) for usage in ("PublicTest", "PrivateTest")]
@@ -600,8 +601,8 @@ def reliability(probabilities, labels, name):
     return pd.Series({confidence[rows].mean(): right[rows].mean() for rows in tenths}, name=name)
 
 
-depths = {"fc": "fc_64px", "layer4": "layer4_64px", "layer4, cached": "layer4_64px_cached", "all layers": "all_64px"}
-depths = {name: f"resnet18_{run}" for name, run in depths.items() if f"resnet18_{run}" in reference}
+depths = {"fc": "fc", "layer4": "layer4", "layer4, four views": "layer4_four_views", "all layers": "all_64px"}
+depths = {name: f"resnet18_{training}" for name, training in depths.items()}
 before, after = {}, {}
 for name, run_name in depths.items():
     p, labels = arrays_of(reference[run_name].predictions, "PrivateTest")
