@@ -22,13 +22,17 @@ SECONDS = {"show_default": True, "type": click.FloatRange(0)}
 
 
 class Group(click.Group):
-    """Prints failures that the user can repair, those of files and disks among them, as one line and exits 2."""
+    """Prints failures that the user can repair, those of files and disks among them, as one line and exits 2; 130 after
+    Ctrl-C."""
 
     def invoke(self, context: click.Context) -> object:
         try:
             return super().invoke(context)
         except BrokenPipeError:  # nobody reads on: click's business
             raise
+        except KeyboardInterrupt:
+            click.echo("\nStopped. The same command goes on from here.", err=True)
+            sys.exit(130)
         except UserError as error:
             click.echo(f"Error: {error}", err=True)
         except OSError as error:
@@ -89,11 +93,7 @@ def _run(profile_name: str, given: dict[str, str], only: tuple[str, ...], run_di
     click.echo(f"{profile.title}\nresults: {run_dir}")
     for name in ("papermill", "asyncio"):  # they would tell what Ctrl-C does to the kernel
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    try:
-        failures = execute.run(profile, jobs, run_dir)
-    except KeyboardInterrupt:
-        click.echo("\nStopped. The same command goes on from here.", err=True)
-        sys.exit(130)
+    failures = execute.run(profile, jobs, run_dir)
     from .series import report  # now, for it takes seconds to import
 
     click.echo(f"report:  {report.write(run_dir)}")
@@ -134,11 +134,7 @@ def sweep(file: str, run_dir: Path, scheduler: str | None, workers: int | None, 
     with locked(run_dir / ".sweep.lock", busy), sweeps.cluster(scheduler, workers) as (client, gpus):
         click.echo(f"{len(trainings)} trainings on {dataset.name}\nresults: {run_dir}")
         click.echo(f"dask:    {client.dashboard_link}")
-        try:
-            errors = sweeps.run_sweep(trainings, varied, dataset, run_dir, client, gpus, device)
-        except KeyboardInterrupt:
-            click.echo("\nStopped. The same command goes on from here.", err=True)
-            sys.exit(130)
+        errors = sweeps.run_sweep(trainings, varied, dataset, run_dir, client, gpus, device)
     for name, error in errors.items():
         click.echo(f"failed:  {name}: {error}", err=True)
     sys.exit(1 if errors else 0)
@@ -267,7 +263,6 @@ def live(table: Path | None, report: Path | None, checkpoint: str | None, device
     for output in filter(None, (table, report, options["video"])):
         if not output.absolute().parent.is_dir():
             raise UserError(f"There is no folder {output.absolute().parent} for {output.name}; make it first.")
-    for output in filter(None, (table, report)):
         check_writable(output)
     network = load_network(checkpoint or EMBEDDED)
     given = {name: value for name, value in options.items() if value is not None}

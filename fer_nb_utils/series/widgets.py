@@ -7,7 +7,6 @@ now and then. Controls wrap and faces shrink where the page is narrow.
 import io
 from base64 import b64encode
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from html import escape
 
 import ipywidgets
@@ -74,26 +73,24 @@ def augmentation_knobs(dataset: Dataset) -> ipywidgets.VBox:
     The draws stay the same while a strength changes, so that its effect shows; "draw" takes other ones.
     """
     names = [name for label, name in enumerate(CLASSES) if (dataset.labels == label).any()]
-    images = torch.from_numpy(dataset.images[[np.argmax(dataset.labels == CLASSES.index(name)) for name in names]])
-    size = dataset.images.shape[-1]
-    originals = Augment(**dict.fromkeys(KNOBS, 0.0))(images, size, torch.Generator())
+    stored = dataset.images[[np.argmax(dataset.labels == CLASSES.index(name)) for name in names]]
+    size = stored.shape[-1]
     sliders = {}
-    for field in fields(Augment):
-        top, step, unit = KNOBS[field.name]
-        sliders[field.name] = ipywidgets.FloatSlider(
-            value=field.default, max=top, step=step, description=f"{field.name}, {unit}",
+    for name, (top, step, unit) in KNOBS.items():
+        sliders[name] = ipywidgets.FloatSlider(
+            value=getattr(Augment(), name), max=top, step=step, description=f"{name}, {unit}",
             style={"description_width": "140px"}, layout=width(320),
         )  # fmt: skip
-    wide = {"style": {"description_width": "140px"}, "layout": width(240)}
-    seed = ipywidgets.BoundedIntText(value=0, max=9999, description="draw", **wide)
+    seed = ipywidgets.BoundedIntText(value=0, max=9999, description="draw", layout=width(180))
     faces = ipywidgets.HTML()
 
     def draw(_=None) -> None:
         strengths = Augment(**{name: slider.value for name, slider in sliders.items()})
-        variants = strengths(images.repeat(3, 1, 1), size, torch.Generator().manual_seed(seed.value))
-        grey = (torch.cat([originals, variants])[:, 0] * 255).round().byte().numpy()
-        rows = np.reshape([data_url(face) for face in grey], (4, len(names))).T
-        faces.value = HTML.table(["as stored", "variant 1", "variant 2", "variant 3"], zip(names, rows, strict=True))
+        three = torch.from_numpy(stored).repeat(3, 1, 1)
+        variants = strengths(three, size, torch.Generator().manual_seed(seed.value))[:, 0]
+        urls = [data_url(face) for face in (*stored, *(variants * 255).round().byte().numpy())]
+        rows = [(name, urls[number :: len(names)]) for number, name in enumerate(names)]
+        faces.value = HTML.table(["as stored", "variant 1", "variant 2", "variant 3"], rows)
 
     for knob in (*sliders.values(), seed):
         knob.observe(draw, "value")
@@ -111,8 +108,7 @@ def step_through_mistakes(dataset: Dataset, predictions: pd.DataFrame) -> ipywid
     rows = pd.Index(dataset.files).get_indexer(mistakes["file"])
     if (rows < 0).any():
         raise DataError(
-            f"{(rows < 0).sum()} of the {len(rows)} wrong predictions are about images that are not in "
-            f"{dataset.name}; load the data set of that run."
+            f"These predictions are about images that are not in {dataset.name}; load the data set of that run."
         )
     if mistakes.empty:
         return ipywidgets.VBox([ipywidgets.HTML(f"{escape(dataset.name)}: no mistakes.")])

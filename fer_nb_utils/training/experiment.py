@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import save_file
@@ -118,8 +119,7 @@ def _train_and_test(
     history, preparation_seconds = fit(model, config, train, validation, folder, device, precision, pool)
 
     model.to(device).eval()
-    probabilities = predict(model, torch.from_numpy(validation.images), Preprocess(config.image_size))
-    temperature = round(fit_temperature(probabilities, validation.labels), 4)
+    temperature = round(fit_temperature(_answers(model, validation, config), validation.labels), 4)
     predictions = _test(model, dataset.select("PublicTest", "PrivateTest"), config)
     sessions[-1]["peak_memory_mb"] = peak_memory_mb(device) if counted else None
     twins = dataset.files[audit(dataset).twin_in_train].tolist()
@@ -187,9 +187,12 @@ def _begin_session(config: TrainConfig, folder: Path, device: torch.device) -> l
 
 
 def _test(model: ResNet, test: Dataset, config: TrainConfig) -> pd.DataFrame:
-    probabilities = predict(model, torch.from_numpy(test.images), Preprocess(config.image_size))
     identity = {"file": test.files, "usage": test.usage, "label": [CLASSES[label] for label in test.labels]}
-    return pd.DataFrame(identity).join(pd.DataFrame(probabilities, columns=list(CLASSES)))
+    return pd.DataFrame(identity).join(pd.DataFrame(_answers(model, test, config), columns=list(CLASSES)))
+
+
+def _answers(model: ResNet, images: Dataset, config: TrainConfig) -> np.ndarray:
+    return predict(model, torch.from_numpy(images.images), Preprocess(config.image_size))
 
 
 def _settings_of(folder: Path) -> dict:

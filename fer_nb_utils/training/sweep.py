@@ -111,8 +111,7 @@ def run_sweep(
     """Run the trainings that `run_dir` does not hold yet; the errors of those that failed twice, by name.
 
     After each, `sweep.csv` (a row a run) and `summary.csv` are written anew. The cached features of frozen backbones
-    are shared in `run_dir/features`, and removed when all is done. On a cluster, `run_dir` and the path that `dataset`
-    was loaded from must mean the same to all. Raises UserError when every worker is refused.
+    are shared in `run_dir/features`, and removed when all is done. Raises UserError when every worker is refused.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     stop = distributed.Event(f"stop-{uuid4().hex}", client)
