@@ -5,7 +5,6 @@ import logging
 import os
 import sys
 import tempfile
-from dataclasses import fields
 from pathlib import Path
 
 import click
@@ -14,16 +13,26 @@ from . import __version__
 from .errors import UserError
 
 CALIBRATION_IMAGES = 256  # for int8
+PATH = click.Path(path_type=Path)
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+DATA = click.option("--data", help="FER-2013 (zip, folder or CSV), a folder of faces, or 'sample'.")
+WEIGHTS = click.option("--weights", help="imagenet, embedded, none, or a file or folder of state dicts.")
+DEVICE = click.option("--device", default="auto", show_default=True, help="auto, cpu, mps, cuda or cuda:1.")
+SECONDS = {"show_default": True, "type": click.FloatRange(0)}
 
 
 class Group(click.Group):
-    """Prints failures that the user can repair, those of files and disks among them, as one line and exits 2."""
+    """Prints failures that the user can repair, those of files and disks among them, as one line and exits 2; 130 after
+    Ctrl-C."""
 
     def invoke(self, context: click.Context) -> object:
         try:
             return super().invoke(context)
         except BrokenPipeError:  # nobody reads on: click's business
             raise
+        except KeyboardInterrupt:
+            click.echo("\nStopped. The same command goes on from here.", err=True)
+            sys.exit(130)
         except UserError as error:
             click.echo(f"Error: {error}", err=True)
         except OSError as error:
@@ -41,11 +50,11 @@ def main() -> None:
 
 @main.command()
 @click.option("--profile", default="sample", show_default=True, help="sample, laptop or paper, or a .toml file.")
-@click.option("--data", help="FER-2013 (zip, folder or CSV), a folder of faces, or 'sample'.")
-@click.option("--weights", help="imagenet, embedded, none, or a file or folder of state dicts.")
+@DATA
+@WEIGHTS
 @click.option("--device", help="auto, cpu, mps, cuda or cuda:1.")
 @click.option("--only", multiple=True, metavar="NN [NN ...]", help="Only the notebooks with these numbers.")
-@click.option("--run-dir", type=click.Path(path_type=Path), help="Where results go (default: runs/<profile>).")
+@click.option("--run-dir", type=PATH, help="Where results go (default: runs/<profile>).")
 @click.option("-p", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="Set a notebook parameter.")
 @click.option("--update", is_flag=True, help="For maintainers: commit the results of the sample run's notebooks.")
 @click.argument("numbers", nargs=-1, metavar="")
@@ -84,11 +93,7 @@ def _run(profile_name: str, given: dict[str, str], only: tuple[str, ...], run_di
     click.echo(f"{profile.title}\nresults: {run_dir}")
     for name in ("papermill", "asyncio"):  # they would tell what Ctrl-C does to the kernel
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    try:
-        failures = execute.run(profile, jobs, run_dir)
-    except KeyboardInterrupt:
-        click.echo("\nStopped. The same command goes on from here.", err=True)
-        sys.exit(130)
+    failures = execute.run(profile, jobs, run_dir)
     from .series import report  # now, for it takes seconds to import
 
     click.echo(f"report:  {report.write(run_dir)}")
@@ -104,46 +109,32 @@ def _run(profile_name: str, given: dict[str, str], only: tuple[str, ...], run_di
 
 @main.command()
 @click.argument("file")
-@click.option("--run-dir", type=click.Path(path_type=Path), required=True, help="Where the runs and tables go.")
-@click.option("--data", help="FER-2013 (zip, folder or CSV), a folder of faces, or 'sample' (the default).")
-@click.option("--weights", help="imagenet, embedded, none, or a file or folder of state dicts.")
+@click.option("--run-dir", type=PATH, required=True, help="Where the runs and tables go.")
+@DATA
+@WEIGHTS
 @click.option("--scheduler", metavar="ADDRESS", help="A dask scheduler (default: workers on this machine).")
-@click.option(
-    "--workers", type=click.IntRange(1), help="Trainings at once on this machine (default: a GPU or core each)."
-)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, mps, cuda or cuda:1.")
-def sweep(
-    file: str,
-    run_dir: Path,
-    data: str | None,
-    weights: str | None,
-    scheduler: str | None,
-    workers: int | None,
-    device: str,
-) -> None:
+@click.option("--workers", type=click.IntRange(1), help="Trainings at once here (default: one a GPU or core).")
+@DEVICE
+def sweep(file: str, run_dir: Path, scheduler: str | None, workers: int | None, device: str, **options) -> None:
     """Train every combination of the settings in FILE, a .toml file or one of the shipped: learning_rate, paper.
 
-    Finished runs are skipped, others go on where they stopped. The exit status is 1 when a training failed twice.
+    Without --data it is the sample. Finished runs are skipped, others go on where they stopped. The exit status is 1
+    when a training failed twice.
     """
     from .data.dataset import load
     from .files import locked
     from .series.parameters import located
     from .training import sweep as sweeps
 
-    given = located({"data": data or "sample"} | ({"weights": weights} if weights else {}), Path.cwd())
+    given = located({name: value for name, value in options.items() if value}, Path.cwd())
     path = Path(file).expanduser() if file.endswith(".toml") else sweeps.SWEEPS / f"{file}.toml"
     trainings, varied = sweeps.read_sweep(path.absolute(), given.get("weights"))
-    run_dir, dataset = run_dir.absolute(), load(given["data"])
+    run_dir, dataset = run_dir.absolute(), load(given.get("data", "sample"))
     busy = f"Another sweep is at work in {run_dir}: wait for it, or choose another folder."
     with locked(run_dir / ".sweep.lock", busy), sweeps.cluster(scheduler, workers) as (client, gpus):
-        click.echo(
-            f"{len(trainings)} trainings on {dataset.name}\nresults: {run_dir}\ndask:    {client.dashboard_link}"
-        )
-        try:
-            errors = sweeps.run_sweep(trainings, varied, dataset, run_dir, client, gpus, device)
-        except KeyboardInterrupt:
-            click.echo("\nStopped. The same command goes on from here.", err=True)
-            sys.exit(130)
+        click.echo(f"{len(trainings)} trainings on {dataset.name}\nresults: {run_dir}")
+        click.echo(f"dask:    {client.dashboard_link}")
+        errors = sweeps.run_sweep(trainings, varied, dataset, run_dir, client, gpus, device)
     for name, error in errors.items():
         click.echo(f"failed:  {name}: {error}", err=True)
     sys.exit(1 if errors else 0)
@@ -151,40 +142,26 @@ def sweep(
 
 @main.command()
 @click.argument("config", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=PATH)
 @click.option("--data", help="The data of that run (default: FER2013_PATH, else the sample).")
 @click.option("--weights", help="Its file of initial weights, where it had one.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, mps, cuda or cuda:1.")
+@DEVICE
 def repeat(config: Path, folder: Path, data: str | None, weights: str | None, device: str) -> None:
     """Repeat the training run of CONFIG (a config.json) in FOLDER, and print its accuracies."""
     from .data.dataset import load
     from .training import experiment
 
-    done = experiment.repeat(_read_config(config), load(data), folder, weights, device)
+    try:
+        settings = json.loads(config.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{config} is not the config.json of a finished run; choose another file.") from error
+    done = experiment.repeat(settings, load(data), folder, weights, device)
     for name, measured in done.metrics.items():
         click.echo(f"{name:12} accuracy {measured['accuracy']:.4f}")
 
 
-def _read_config(path: Path) -> dict:
-    """A run's config, with all that a repetition needs."""
-    from .results.run_folder import completed
-    from .series.parameters import checked
-    from .training.config import TrainConfig
-
-    needed = {field.name: field.default for field in fields(TrainConfig)}
-    try:
-        config = completed(json.loads(path.read_text(encoding="utf-8")))
-        missing = [name for name in (*needed, "weights_sha256") if name not in config]
-        config["data"]["fingerprint"]
-    except (ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{path} is not the config.json of a finished run; choose another file.") from error
-    if missing:
-        raise UserError(f"{path} does not give {', '.join(missing)}; choose the config.json of a finished run.")
-    return config | {name: checked(name, config[name], default) for name, default in needed.items()}
-
-
 @main.command()
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", type=FOLDER)
 def report(folder: Path) -> None:
     """Write index.html and results.json of a run folder, also where papermill or Jupyter ran the notebooks."""
     from .series.report import write
@@ -195,20 +172,19 @@ def report(folder: Path) -> None:
 
 
 @main.command()
-@click.argument("folders", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folders", nargs=-1, required=True, type=FOLDER)
 @click.option("--checkpoint", metavar="NAME", help="Also embed the weights of the last folder under this name.")
 @click.option("--other-work", is_flag=True, help="The machine had other work: their times will not be compared.")
-@click.option("--data", help="The data of a last run that records no temperature.")
-def publish(folders: tuple[Path, ...], checkpoint: str | None, other_work: bool, data: str | None) -> None:
+def publish(folders: tuple[Path, ...], checkpoint: str | None, other_work: bool) -> None:
     """For maintainers: make finished runs the committed reference results."""
     from .series.maintain import publish_runs
 
-    for written in publish_runs(folders, checkpoint, other_work, data):
+    for written in publish_runs(folders, checkpoint, other_work):
         click.echo(written)
 
 
 @main.command()
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("folder", type=FOLDER)
 def embed(folder: Path) -> None:
     """For maintainers: make the embedded backbones from FOLDER's resnetNN.pth and the facts in resnetNN.json."""
     from .networks import backbones
@@ -253,25 +229,17 @@ def classroom(folder: Path, platforms: tuple[str, ...], python: str, pypi_torch:
 
 @main.command()
 @click.option("--source", default="0", show_default=True, help="Camera number, video, image or folder, or 'demo'.")
-@click.option(
-    "--table", type=click.Path(path_type=Path), help="Write a row for every face of every frame (.csv or .parquet)."
-)
-@click.option(
-    "--video", type=click.Path(path_type=Path), help="Write the annotated frames, without sound (.mp4 or .avi)."
-)
-@click.option("--report", type=click.Path(path_type=Path), help="Write a page about the session, with faces (.html).")
+@click.option("--table", type=PATH, help="Write a row for every face of every frame (.csv or .parquet).")
+@click.option("--video", type=PATH, help="Write the annotated frames, without sound (.mp4 or .avi).")
+@click.option("--report", type=PATH, help="Write a page about the session, with faces (.html).")
 @click.option("--checkpoint", help="A .safetensors file or a finished run's folder (default: the embedded ResNet18).")
 @click.option("--cascade", help="One of OpenCV's face cascades (default: haarcascade_frontalface_default.xml).")
-@click.option(
-    "--smoothing", default=0.3, show_default=True, type=click.FloatRange(0), help="Seconds to average over; 0: none."
-)
-@click.option(
-    "--display-duration", default=0.5, show_default=True, type=click.FloatRange(0), help="Least seconds a label stays."
-)
+@click.option("--smoothing", default=0.3, **SECONDS, help="Seconds to average over; 0: none.")
+@click.option("--display-duration", default=0.5, **SECONDS, help="Least seconds a label stays.")
 @click.option("--threshold", type=click.FloatRange(0, 1), help="Least probability of a label (default: 0.4).")
 @click.option("--seconds", type=click.FloatRange(0, min_open=True), help="Stop after so many seconds of the source.")
 @click.option("--window", is_flag=True, help="Show the picture in a window; Escape or Q closes it.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, mps, cuda or cuda:1.")
+@DEVICE
 def live(table: Path | None, report: Path | None, checkpoint: str | None, device: str, **options: object) -> None:
     """Label the faces in front of a camera, or in a video or pictures, until it ends or Ctrl-C.
 
@@ -295,7 +263,6 @@ def live(table: Path | None, report: Path | None, checkpoint: str | None, device
     for output in filter(None, (table, report, options["video"])):
         if not output.absolute().parent.is_dir():
             raise UserError(f"There is no folder {output.absolute().parent} for {output.name}; make it first.")
-    for output in filter(None, (table, report)):
         check_writable(output)
     network = load_network(checkpoint or EMBEDDED)
     given = {name: value for name, value in options.items() if value is not None}
@@ -317,7 +284,7 @@ def live(table: Path | None, report: Path | None, checkpoint: str | None, device
 @main.command()
 @click.argument("checkpoint", required=False)
 @click.option("--format", "kind", type=click.Choice(["onnx", "torchscript"]), default="onnx", show_default=True)
-@click.option("--output", required=True, type=click.Path(path_type=Path), help="The file to write.")
+@click.option("--output", required=True, type=PATH, help="The file to write.")
 @click.option("--int8", is_flag=True, help="ONNX with 8-bit convolutions, their ranges seen on images of --data.")
 @click.option("--data", help="Data set for --int8 (default: FER2013_PATH, else the sample).")
 def export(checkpoint: str | None, kind: str, output: Path, int8: bool, data: str | None) -> None:

@@ -5,3 +5,4 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parent
 NOTEBOOKS = ROOT / "notebooks"
+TEMPLATES = PACKAGE / "series" / "templates"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UserError
-from ..paths import NOTEBOOKS, PACKAGE, ROOT
+from ..paths import NOTEBOOKS, PACKAGE, ROOT, TEMPLATES
 
 # what to call a system -> uv's name of it, and pip's, the newest kind of wheel first
 MANYLINUX = tuple(f"manylinux_2_{minor}_x86_64" for minor in range(34, 4, -1)) + ("manylinux2014_x86_64",)
@@ -19,7 +19,7 @@ PLATFORMS = {
     "linux": ("x86_64-manylinux_2_28", MANYLINUX),
 }
 CPU_TORCH = "https://download.pytorch.org/whl/cpu"  # PyPI's torch for Linux brings gigabytes of CUDA
-SCRIPTS = Path(__file__).parent / "templates" / "classroom"
+SCRIPTS = TEMPLATES / "classroom"
 
 
 def make_pack(folder: Path, platforms: Sequence[str], python: str, pypi_torch: bool) -> Path:

@@ -16,29 +16,24 @@ from nbformat import NotebookNode
 from safetensors.torch import save_file
 
 from ..classes import CLASSES
-from ..data.dataset import load
 from ..errors import UserError
 from ..files import atomic_path, write_json, write_text
 from ..networks.cost import latency_ms
 from ..networks.load import CHECKPOINTS, checkpoint_metadata
 from ..networks.resnets import MODELS
-from ..paths import NOTEBOOKS, ROOT
+from ..paths import NOTEBOOKS, ROOT, TEMPLATES
 from ..results.claims import check_claims
 from ..results.measures import per_class
 from ..results.paper import PAPER_TABLE1
 from ..results.reference_runs import FOLDER, handmade_predictions, reference_runs
 from ..results.run_folder import DIGITS, Run
 from ..results.seeds import seed_groups, trainings
-from ..training.config import TrainConfig
-from ..training.experiment import validation_temperature
-from ..training.selection import select_images
 from .execute import INJECTED, executed_copy
 from .plan import Job
 from .tables import markdown
 
-MARKS = ("<!-- results: written by `publish` -->\n", "<!-- end of results -->")
+MARKS = ("<!-- results: written by `publish` -->\n", "<!-- end of results -->")  # round the table in the README
 WIDGET = "application/vnd.jupyter.widget-view+json"
-TEMPLATES = Path(__file__).parent / "templates"
 
 
 def update_notebooks(run_dir: Path, jobs: list[Job]) -> None:
@@ -82,7 +77,6 @@ def publish_runs(
     folders: Sequence[Path],
     checkpoint: str | None = None,
     other_work: bool = False,
-    data: str | None = None,
     readme: Path = ROOT / "README.md",
     reference: Path = FOLDER,
     checkpoints: Path = CHECKPOINTS,
@@ -90,28 +84,28 @@ def publish_runs(
 ) -> list[Path]:
     """Make finished runs reference results, with the README's table and the reproducibility summary, and embed the
     network of the last one under the name `checkpoint`, if given; returns what was written. `other_work`: the machine
-    had some beside them, so that their times are never compared. `data`: that of a last run which records no
-    temperature.
+    had some beside them, so that their times are never compared.
 
     Raises UserError, before anything is written, for folders that hold no run with its network or have no name of
-    their own, for a README without the marks of the table, and for a checkpoint's name that is no plain one.
+    their own, for a README without MARKS, and for a checkpoint without a plain name or a temperature.
     """
     runs = {folder.resolve().name: Run.load(folder.resolve()) for folder in folders}
     if "" in runs or len(runs) < len(folders):
         raise UserError("Published runs take the names of their folders; give folders with different names.")
-    if checkpoint is not None and not re.fullmatch(r"[\w-]+", checkpoint):
-        raise UserError(f"The checkpoint's name is {checkpoint!r}; give one of letters, digits, - and _ alone.")
     for run in runs.values():
         run.load_model()
     last = runs[folders[-1].resolve().name]
+    if checkpoint is not None and not re.fullmatch(r"[\w-]+", checkpoint):
+        raise UserError(f"The checkpoint's name is {checkpoint!r}; give one of letters, digits, - and _ alone.")
+    if checkpoint and "temperature" not in last.config:
+        raise UserError(f"The run in {last.folder} records no temperature; repeat it, and publish the repetition.")
     text = _with_results(readme, results_table(dict(sorted((reference_runs() | runs).items()))))
-    temperature = temperature_of(last, data) if checkpoint else 1.0
 
     features = handmade_predictions().get("lbp_rbf") if reference == FOLDER else None
     written = [publish_run(run, reference, other_work) for run in runs.values()]
     write_text(readme, text)
     write_text(summary, reproducibility(reference_runs(reference), features))
-    made = [publish_checkpoint(last, checkpoint, temperature, checkpoints)] if checkpoint else []
+    made = [publish_checkpoint(last, checkpoint, checkpoints)] if checkpoint else []
     return [*written, readme, summary, *made]
 
 
@@ -137,10 +131,11 @@ def publish_run(run: Run, folder: Path = FOLDER, other_work: bool = False) -> Pa
 def _with_results(readme: Path, table: str) -> str:
     """The README's text with the table of the paper's and the reference results between its marks."""
     text = readme.read_text(encoding="utf-8")
-    if [text.count(mark) for mark in MARKS] != [1, 1] or text.index(MARKS[0]) > text.index(MARKS[1]):
+    before, start, rest = text.partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not end:
         raise UserError(f"{readme} lacks the lines {' and '.join(map(str.strip, MARKS))}; put them where results go.")
-    before, rest = text.split(MARKS[0])
-    return before + MARKS[0] + table + MARKS[1] + rest.split(MARKS[1])[1]
+    return before + start + table + end + after
 
 
 def results_table(runs: dict[str, Run]) -> str:
@@ -173,35 +168,24 @@ def reproducibility(runs: dict[str, Run], features: pd.DataFrame | None) -> str:
         features,
     )
     table = trainings(groups)
-    facts = {
-        "trainings": markdown(table),
-        "claims": markdown(claims.drop(columns=["where", "in these runs"]).rename_axis("about")),
-    }
-    facts |= {"runs": len(runs), "hours": table["minutes"].sum() / 60, "devices": sorted(set(table["device"]))}
-    return _rendered("reproducibility", **facts)
+    return _rendered(
+        "reproducibility",
+        trainings=markdown(table),
+        claims=markdown(claims.drop(columns=["where", "in these runs"]).rename_axis("about")),
+        runs=len(runs),
+        hours=table["minutes"].sum() / 60,
+        devices=sorted(set(table["device"])),
+    )
 
 
-def temperature_of(run: Run, data: str | None) -> float:
-    """The run's temperature; where it records none, fitted now on its validation images, out of its `data`."""
-    if "temperature" in run.config:
-        return run.config["temperature"]
-    dataset = load(data) if data else None
-    if dataset is None or dataset.fingerprint != run.config["data"]["fingerprint"]:
-        raise UserError(
-            f"The run in {run.folder} records no temperature; give its data ({run.config['data']['name']})."
-        )
-    config = TrainConfig(**{key: value for key, value in run.config.items() if key in TrainConfig.__dataclass_fields__})
-    return validation_temperature(run.load_model(), select_images(dataset, config)[1], config.image_size)
-
-
-def publish_checkpoint(run: Run, name: str, temperature: float, folder: Path = CHECKPOINTS) -> Path:
+def publish_checkpoint(run: Run, name: str, folder: Path = CHECKPOINTS) -> Path:
     """Write the run's network as float16 to `folder/name.safetensors`, its card beside it; returns the path."""
     tensors = run.load_model().state_dict().items()
     state = {key: tensor.half() if tensor.dtype == torch.float32 else tensor for key, tensor in tensors}
-    metadata = checkpoint_metadata(run.config["model"], run.config["image_size"], temperature)
+    temperature = run.config["temperature"]
     path = folder / f"{name}.safetensors"
     with atomic_path(path) as temporary:
-        save_file(state, temporary, metadata=metadata)
+        save_file(state, temporary, checkpoint_metadata(run.config["model"], run.config["image_size"], temperature))
     write_text(path.with_suffix(".md"), model_card(run, name, temperature))
     return path
 

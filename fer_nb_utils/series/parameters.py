@@ -24,10 +24,8 @@ def convert(name: str, text: str, default: object) -> object:
     """The text of a command line as a value of the default's type. Raises UserError where it does not fit."""
     if isinstance(default, str):
         return text
-    if isinstance(default, bool) and text.lower() in ("true", "false"):
-        return text.lower() == "true"
     try:
-        value = ast.literal_eval(text)
+        value = ast.literal_eval(text.title() if isinstance(default, bool) else text)  # true, TRUE
     except (ValueError, SyntaxError):
         value = text
     return checked(name, value, default)
@@ -38,8 +36,7 @@ def checked(name: str, value: object, default: object) -> object:
     if isinstance(default, float) and type(value) is int:
         return float(value)
     if type(value) is not type(default):
-        kind = type(default).__name__
-        raise UserError(f"The parameter {name} is {value!r}; give a value of type {kind}, like {default!r}.")
+        raise UserError(f"{name} is {value!r}; give a value of type {type(default).__name__}, like {default!r}.")
     return value
 
 

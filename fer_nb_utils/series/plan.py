@@ -19,9 +19,9 @@ from ..training.config import TrainConfig
 from .parameters import PATHS, checked, convert, literals, located, refuse_unknown
 
 PROFILES = Path(__file__).parent / "profiles"
-CELL_TIMEOUT, BUDGET = 14_400, 600  # seconds, where a profile names none
-TABLE = {"title": "", "cell_timeout": CELL_TIMEOUT, "parameters": {}, "notebooks": {}}  # a profile's keys
-SECTION = {"budget": BUDGET, "parameters": {}}  # those of each of its notebooks
+# the keys of a profile and of each of its notebooks, with their defaults; times in seconds
+PROFILE = {"title": "", "cell_timeout": 14_400, "parameters": {}, "notebooks": {}}
+NOTEBOOK = {"budget": 600, "parameters": {}}
 MADE_OF = (".py", ".js", ".css", ".json", ".csv", ".gz", ".safetensors")  # files of the package that results rest on
 
 
@@ -67,27 +67,19 @@ def load_profile(name: str) -> Profile:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:  # of UTF-8 or of TOML
         raise UserError(f"The profile {path} is no TOML file in UTF-8 ({error}); correct it.") from error
-    content = _checked_table(content, TABLE | {"title": path.stem}, f"The profile {path}")
-    notebooks = {
-        name: _checked_table(section, SECTION, f"The profile {path}: notebooks.{name}")
-        for name, section in content["notebooks"].items()
-    }
-    for table in (content, *notebooks.values()):
+    content = _completed(content, PROFILE | {"title": path.stem}, f"The profile {path}")
+    for name, table in content["notebooks"].items():
+        content["notebooks"][name] = _completed(table, NOTEBOOK, f"The profile {path}: notebooks.{name}")
+    for table in (content, *content["notebooks"].values()):
         table["parameters"] = located(table["parameters"], path.parent)
-    return Profile(path.stem, **content | {"notebooks": notebooks})
+    return Profile(path.stem, **content)
 
 
-def _checked_table(given: object, defaults: dict[str, object], where: str) -> dict[str, object]:
-    """A table of a profile, completed; raises UserError for other keys, other types and times that are not above 0."""
-    if not isinstance(given, dict):
-        raise UserError(f"{where} is {given!r}; make it a table with the keys {', '.join(defaults)}.")
+def _completed(given: object, defaults: dict[str, object], where: str) -> dict[str, object]:
+    """A table of a profile with all its keys. Raises UserError for other keys and other types."""
+    checked(where, given, defaults)
     refuse_unknown(set(given), set(defaults), where, "key")
-    for key, value in given.items():
-        kind = type(defaults[key])
-        if type(value) is not kind or (kind is int and value <= 0):
-            wanted = {int: "a number of whole seconds above zero", str: "a text", dict: "a table"}[kind]
-            raise UserError(f"{where}: {key} is {value!r}; make it {wanted}.")
-    return defaults | given
+    return defaults | {key: checked(f"{where}: {key}", value, defaults[key]) for key, value in given.items()}
 
 
 def plan(
@@ -118,15 +110,19 @@ def plan(
     fingerprint = cache(_fingerprint)
     jobs = []
     for name, values in parameters.items():
-        budget = profile.notebooks.get(name, {}).get("budget", BUDGET)
         inputs = (package, *(fingerprint(key, values[key]) for key in PATHS if key in values))
-        jobs.append(Job(name, notebooks[name], defaults[name], values, budget, inputs))
+        jobs.append(Job(name, notebooks[name], defaults[name], values, _section(profile, name)["budget"], inputs))
     return jobs
+
+
+def _section(profile: Profile, name: str) -> dict:
+    """What the profile says about a notebook."""
+    return NOTEBOOK | profile.notebooks.get(name, {})
 
 
 def _parameters(name: str, profile: Profile, given: dict[str, str], defaults: dict, run_dir: Path) -> dict:
     """All parameters of a notebook, checked: its defaults, below the profile's, its own there, the command line's."""
-    own = profile.notebooks.get(name, {}).get("parameters", {})
+    own = _section(profile, name)["parameters"]
     refuse_unknown(set(own), set(defaults), f"Profile {profile.name}: {name}")
     values = {
         key: checked(key, value, defaults[key]) for key, value in (profile.parameters | own).items() if key in defaults

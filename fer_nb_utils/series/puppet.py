@@ -19,10 +19,11 @@ from ..data.face_drawing import View
 from ..data.synthetic import ACTION_UNITS, draw_face, draw_units, random_identity
 from ..networks.load import Network, load_network
 from ..networks.prediction import predict
+from ..paths import TEMPLATES
 from .widgets import bars, picture, row, width
 
-TEXTS = Path(__file__).parent / "templates" / "action_units.toml"
-UNITS = {int(unit): name for unit, name in tomllib.loads(TEXTS.read_text(encoding="utf-8")).items()}
+TEXTS = (TEMPLATES / "action_units.toml").read_text(encoding="utf-8")
+UNITS = {int(unit): name for unit, name in tomllib.loads(TEXTS).items()}
 SIZE = 48  # pixels of the face that the network sees, as in FER-2013
 SCALE = 1.25  # framed about as closely as FER-2013
 
@@ -59,17 +60,13 @@ class Puppet(ipywidgets.VBox):
         """The face as the sliders say, uint8, twice as large as the network sees it."""
         identity = random_identity(np.random.default_rng(self.person.value))
         strength = {unit: slider.value for unit, slider in self.units.items()}
-        light, view = (self.light.value, -0.45), {"yaw": self.yaw.value, "tilt": self.tilt.value}
-        return draw_units(identity, strength, 2 * SIZE, View(scale=SCALE, light=light, **view))
+        view = View(scale=SCALE, yaw=self.yaw.value, tilt=self.tilt.value, light=(self.light.value, -0.45))
+        return draw_units(identity, strength, 2 * SIZE, view)
 
     def _express(self, _: object) -> None:
-        """Move the sliders to an expression; the face is shown once, at the end."""
+        """Move the sliders to an expression; each that moves shows the face anew."""
         for unit, slider in self.units.items():
-            with slider.hold_trait_notifications():
-                slider.unobserve(self._show, "value")
-                slider.value = float(unit in ACTION_UNITS[self.start.value])
-                slider.observe(self._show, "value")
-        self._show()
+            slider.value = float(unit in ACTION_UNITS[self.start.value])
 
     def _show(self, _: object = None) -> None:
         name = self.network.value
@@ -102,6 +99,5 @@ def puppet_sheet(network: Network, person: int = 3) -> Figure:
 
 
 def _slider(text: str, low: float, high: float, value: float = 0.0) -> ipywidgets.FloatSlider:
-    step = (high - low) / 50
     wide = {"style": {"description_width": "268px"}, "layout": width(430)}
-    return ipywidgets.FloatSlider(value=value, min=low, max=high, step=step, description=text, **wide)
+    return ipywidgets.FloatSlider(value=value, min=low, max=high, step=(high - low) / 50, description=text, **wide)

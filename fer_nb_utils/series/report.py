@@ -12,8 +12,8 @@ from nbconvert import HTMLExporter
 from PIL import Image
 
 from ..files import write_json, write_text
-from ..paths import ROOT
-from .results_json import TEMPLATES, kept_apart, results
+from ..paths import ROOT, TEMPLATES
+from .results_json import kept_apart, results
 from .tables import format_number
 
 PREVIEW = (960, 720)  # pixels: twice what the page shows, for fine screens and for a page sent without its folder

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..paths import TEMPLATES
 from ..results.comparison import common_protocol
 from ..results.measures import MEASURES, table2, table2_intervals, test_sets
 from ..results.paper import PAPER_TABLE1, PAPER_TABLE2
@@ -19,17 +20,8 @@ from ..results.run_folder import Run
 from ..training.provenance import versions
 from .workspace import Workspace
 
-TEMPLATES = Path(__file__).parent / "templates"
 DATA = ("name", "fingerprint", "source", "synthetic", "counts")
-SETTINGS = (
-    "model", "weights_label", "weights_kind", "trainable", "image_size", "epochs", "epochs_run", "best_epoch",
-    "batch_size", "learning_rate", "weight_decay", "label_smoothing", "augment", "recipe", "cached_views",
-    "train_share", "leak_free_train", "validation", "seed", "precision",
-)  # fmt: skip
-COSTS = (
-    "parameters", "trained_parameters", "multiply_adds", "seconds", "preparation_seconds", "latency_ms",
-    "latency_device", "peak_memory_mb", "device", "device_name", "threads",
-)  # fmt: skip
+ELSEWHERE = ("data", "versions", "sessions")  # what a run's config holds beside settings and costs
 REFERENCE_NETWORKS = "_scratch_48px"  # the three of Table 2 among the reference runs end in this
 # The folders of an absolute path, in the middle of a sentence too; not the slashes of addresses, tags and fractions.
 FOLDERS = re.compile(r"(?<![\w.:/\\<])(?:file:/+|~/|[A-Za-z]:[/\\]+|\\\\|/)(?:[^\s/\\'\"<>|]+[/\\]+)*(?=[^\s/\\])")
@@ -66,56 +58,53 @@ def kept_apart(what: str, unreadable: dict[str, str]) -> Iterator[None]:
         unreadable[what] = FOLDERS.sub("", f"{type(error).__name__}: {error}".splitlines()[0][:300])
 
 
-def _read_runs(run_dir: Path, unreadable: dict[str, str]) -> dict[str, tuple[Run, dict]]:
-    """The finished training runs by name, each with its `_record`: a file may be whole and yet lack what that needs."""
-    runs = {}
+def _read_runs(run_dir: Path, unreadable: dict[str, str]) -> dict[str, dict]:
+    """The records of the finished training runs by name: a file may be whole and yet lack what a record needs."""
+    records = {}
     for folder in Workspace(run_dir).run_folders():
         with kept_apart(f"training/{folder.name}", unreadable):
-            run = Run.load(folder)
-            runs[folder.name] = (run, _record(run))
-    return runs
+            records[folder.name] = _record(Run.load(folder))
+    return records
 
 
 @cache
 def _reference() -> list[dict]:
-    return _data_sets({name: (run, _record(run)) for name, run in reference_runs().items()}, REFERENCE_NETWORKS)
+    return _data_sets({name: _record(run) for name, run in reference_runs().items()}, REFERENCE_NETWORKS)
 
 
 def _record(run: Run) -> dict:
-    """One run: its data, settings and costs, and per test set Table 1's measures with their 95 % intervals and the
-    measures of each expression, on the full set with their 95 % intervals."""
+    """One run: itself, its data, settings and costs, and per test set Table 1's measures with their 95 % intervals and
+    the measures of each expression, on the full set with their 95 % intervals."""
     table1 = {name: {key: measured[key] for key in (*MEASURES, "intervals")} for name, measured in run.metrics.items()}
     classes = {name: {label: dict(row) for label, row in of["per_class"].items()} for name, of in run.metrics.items()}
     for label, row in _plain(table2_intervals({"": run.predictions})).items():
         classes["full"][label] |= row
-    settings = {key: run.config.get(key) for key in SETTINGS + COSTS} | {"protocol": run.protocol}
+    settings = {key: value for key, value in run.config.items() if key not in ELSEWHERE} | {"protocol": run.protocol}
     data = {key: run.config["data"][key] for key in DATA}
-    return {"data": data, "runs": settings, "table1": table1, "per_class": classes}
+    return {"run": run, "data": data, "runs": settings, "table1": table1, "per_class": classes}
 
 
-def _data_sets(runs: dict[str, tuple[Run, dict]], suffix: str = "") -> list[dict]:
+def _data_sets(records: dict[str, dict], suffix: str = "") -> list[dict]:
     """Runs on different data share no table: one entry for each content, whatever its name."""
-    groups: dict[str, dict[str, tuple[Run, dict]]] = {}
-    for name, (run, record) in runs.items():
-        groups.setdefault(record["data"]["fingerprint"], {})[name] = run, record
+    groups: dict[str, dict[str, dict]] = {}
+    for name, record in records.items():
+        groups.setdefault(record["data"]["fingerprint"], {})[name] = record
     return [_data_set(group, suffix) for group in groups.values()]
 
 
-def _data_set(group: dict[str, tuple[Run, dict]], suffix: str) -> dict:
+def _data_set(group: dict[str, dict], suffix: str) -> dict:
     """The records of runs on the same data by kind; and Table 2: which networks it is the mean over, their protocol,
     and per test set the table, with 95 % intervals."""
-    records = {
-        key: {name: record[key] for name, (_, record) in group.items()} for key in ("runs", "table1", "per_class")
-    }
-    networks = {name: run for name, (run, _) in group.items() if name == run.config["model"] + suffix}
-    sets = {name: test_sets(run.predictions, run.twins_in_train) for name, run in networks.items()}
+    kinds = {key: {name: record[key] for name, record in group.items()} for key in ("runs", "table1", "per_class")}
+    runs = {name: record["run"] for name, record in group.items() if name == record["runs"]["model"] + suffix}
+    sets = {name: test_sets(run.predictions, run.twins_in_train) for name, run in runs.items()}
     tables = {}
     for test_set in next(iter(sets.values()), {}):
         rows = {name: own[test_set] for name, own in sets.items()}
         tables[test_set] = _plain(table2(rows).join(table2_intervals(rows)))
-    protocol = common_protocol({name: [run] for name, run in networks.items()})
-    mean = {"networks": list(networks), "protocol": protocol, "test_sets": tables}
-    return next(iter(group.values()))[1]["data"] | records | {"table2": mean}
+    protocol = common_protocol({name: [run] for name, run in runs.items()})
+    data = next(iter(group.values()))["data"]
+    return data | kinds | {"table2": {"networks": list(runs), "protocol": protocol, "test_sets": tables}}
 
 
 def _plain(table: pd.DataFrame) -> dict:

@@ -6,21 +6,23 @@ now and then. Controls wrap and faces shrink where the page is narrow.
 
 import io
 from base64 import b64encode
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Mapping
 from html import escape
 
 import ipywidgets
 import numpy as np
 import pandas as pd
 import torch
+from jinja2 import Environment
 from PIL import Image
 
 from ..classes import CLASSES, USAGES
 from ..data.dataset import Dataset
 from ..errors import DataError
 from ..networks.transforms import Augment
+from ..paths import TEMPLATES
 
+HTML = Environment(autoescape=True).from_string((TEMPLATES / "widgets.html").read_text(encoding="utf-8")).module
 ANY = "all"
 # field of Augment -> largest value, step, and what the number means
 KNOBS = {
@@ -56,8 +58,7 @@ def browse_faces(dataset: Dataset, size: int = 40) -> ipywidgets.VBox:
         count = f"{len(found):,} faces, page {page.value} of {page.max:,}" if len(found) else "no such face"
         caption.value = f"{escape(dataset.name)}: {count}"
         labels = [CLASSES[dataset.labels[row]] if reveal.value else "?" for row in shown]
-        tiles = [_face(dataset.images[row], label) for row, label in zip(shown, labels, strict=True)]
-        faces.value = f'<div style="display:flex;flex-wrap:wrap;gap:4px 8px">{"".join(tiles)}</div>'
+        faces.value = HTML.faces(zip(map(data_url, dataset.images[shown]), labels, strict=True))
 
     for control in (expression, split, page):
         control.observe(draw, "value")
@@ -72,26 +73,24 @@ def augmentation_knobs(dataset: Dataset) -> ipywidgets.VBox:
     The draws stay the same while a strength changes, so that its effect shows; "draw" takes other ones.
     """
     names = [name for label, name in enumerate(CLASSES) if (dataset.labels == label).any()]
-    images = torch.from_numpy(dataset.images[[np.argmax(dataset.labels == CLASSES.index(name)) for name in names]])
-    size = dataset.images.shape[-1]
-    originals = Augment(**dict.fromkeys(KNOBS, 0.0))(images, size, torch.Generator())
+    stored = dataset.images[[np.argmax(dataset.labels == CLASSES.index(name)) for name in names]]
+    size = stored.shape[-1]
     sliders = {}
-    for field in fields(Augment):
-        top, step, unit = KNOBS[field.name]
-        sliders[field.name] = ipywidgets.FloatSlider(
-            value=field.default, max=top, step=step, description=f"{field.name}, {unit}",
+    for name, (top, step, unit) in KNOBS.items():
+        sliders[name] = ipywidgets.FloatSlider(
+            value=getattr(Augment(), name), max=top, step=step, description=f"{name}, {unit}",
             style={"description_width": "140px"}, layout=width(320),
         )  # fmt: skip
-    wide = {"style": {"description_width": "140px"}, "layout": width(240)}
-    seed = ipywidgets.BoundedIntText(value=0, max=9999, description="draw", **wide)
+    seed = ipywidgets.BoundedIntText(value=0, max=9999, description="draw", layout=width(180))
     faces = ipywidgets.HTML()
 
     def draw(_=None) -> None:
         strengths = Augment(**{name: slider.value for name, slider in sliders.items()})
-        variants = strengths(images.repeat(3, 1, 1), size, torch.Generator().manual_seed(seed.value))
-        grey = (torch.cat([originals, variants])[:, 0] * 255).round().byte().numpy()
-        grey = grey.reshape(4, len(names), size, size).swapaxes(0, 1)
-        faces.value = _table(grey, names, ["as stored", "variant 1", "variant 2", "variant 3"])
+        three = torch.from_numpy(stored).repeat(3, 1, 1)
+        variants = strengths(three, size, torch.Generator().manual_seed(seed.value))[:, 0]
+        urls = [data_url(face) for face in (*stored, *(variants * 255).round().byte().numpy())]
+        rows = [(name, urls[number :: len(names)]) for number, name in enumerate(names)]
+        faces.value = HTML.table(["as stored", "variant 1", "variant 2", "variant 3"], rows)
 
     for knob in (*sliders.values(), seed):
         knob.observe(draw, "value")
@@ -109,8 +108,7 @@ def step_through_mistakes(dataset: Dataset, predictions: pd.DataFrame) -> ipywid
     rows = pd.Index(dataset.files).get_indexer(mistakes["file"])
     if (rows < 0).any():
         raise DataError(
-            f"{(rows < 0).sum()} of the {len(rows)} wrong predictions are about images that are not in "
-            f"{dataset.name}; load the data set of that run."
+            f"These predictions are about images that are not in {dataset.name}; load the data set of that run."
         )
     if mistakes.empty:
         return ipywidgets.VBox([ipywidgets.HTML(f"{escape(dataset.name)}: no mistakes.")])
@@ -127,7 +125,7 @@ def step_through_mistakes(dataset: Dataset, predictions: pd.DataFrame) -> ipywid
         answer = f"labelled <b>{mistake['label']}</b>, recognised as <b>{mistake['predicted']}</b>"
         text = answer if reveal.value else "your guess?"
         caption.value = f"{escape(dataset.name)}, {escape(mistake['file'])}: {text}"
-        face.value = _face(dataset.images[rows[index]], mistake["label"] if reveal.value else "?", width=192)
+        face.value = HTML.face(data_url(dataset.images[rows[index]]), mistake["label"] if reveal.value else "?", 192)
         looks = {mistake["label"]: ("#46627f", " label"), mistake["predicted"]: ("#8c4a00", " recognised")}
         answers.value = bars(mistake, looks) if reveal.value else ""
 
@@ -149,17 +147,19 @@ def find_mistakes(predictions: pd.DataFrame) -> pd.DataFrame:
 
 def bars(shares: Mapping[str, float], marks: Mapping[str, tuple[str, str]]) -> str:
     """Seven horizontal bars as HTML; `marks`: class -> colour and a word, for those that stand out."""
-    lines = []
-    for name in CLASSES:
-        colour, mark = marks.get(name, ("#9a9a9a", ""))
-        share = 100 * shares[name]
-        lines.append(
-            f'<div style="display:flex;align-items:center;line-height:1.7">'
-            f'<span style="width:5em;text-align:right;padding-right:.6em">{name}</span>'
-            f'<span style="width:{1.6 * share:.0f}px;height:1em;background:{colour}"></span>'
-            f'<span style="padding-left:.4em;white-space:nowrap">{share:.0f} %{mark}</span></div>'
-        )
-    return "".join(lines)
+    return HTML.bars([(name, 100 * shares[name], *marks.get(name, ("#9a9a9a", ""))) for name in CLASSES])
+
+
+def picture(image: np.ndarray, name: str) -> str:
+    """Grey uint8 (height, width) as an HTML image that fills its place."""
+    return HTML.picture(data_url(image), name)
+
+
+def data_url(image: np.ndarray) -> str:
+    """Grey uint8 (height, width) as an address that holds a PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG", compress_level=3)
+    return f"data:image/png;base64,{b64encode(buffer.getvalue()).decode()}"
 
 
 def _labels_button(draw: Callable, *steps: ipywidgets.Widget) -> ipywidgets.ToggleButton:
@@ -179,29 +179,3 @@ def row(*children: ipywidgets.Widget) -> ipywidgets.Box:
 def width(pixels: int) -> ipywidgets.Layout:
     """As wide as this, or as the page if that is narrower; it does not shrink beside others."""
     return ipywidgets.Layout(width=f"{pixels}px", max_width="100%", flex="0 0 auto")
-
-
-def _face(image: np.ndarray, name: str, width: int = 96) -> str:
-    """A face with its name below it, as HTML."""
-    text = f'<div style="text-align:center;line-height:1.4">{name}</div>'
-    return f'<div style="width:{width}px">{picture(image, name)}{text}</div>'
-
-
-def _table(faces: np.ndarray, rows: Sequence[str], columns: Sequence[str]) -> str:
-    """uint8 (rows, columns, height, width) as an HTML table with named rows and columns."""
-    head = "".join(f'<th scope="col" style="font-weight:normal">{name}</th>' for name in columns)
-    body = ""
-    for row, name in zip(faces, rows, strict=True):
-        cells = (f"<td>{picture(face, f'{column}, {name}')}</td>" for face, column in zip(row, columns, strict=True))
-        start = f'<th scope="row" style="font-weight:normal;text-align:right">{name}</th>'
-        body += f"<tr>{start}{''.join(cells)}</tr>"
-    looks = f"width:100%;max-width:{90 * (len(columns) + 1)}px;table-layout:fixed;line-height:1.2"
-    return f'<table style="{looks}"><tr><td></td>{head}</tr>{body}</table>'
-
-
-def picture(image: np.ndarray, name: str) -> str:
-    """Grey uint8 (height, width) as an HTML image that fills its place."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG", compress_level=3)
-    data = b64encode(buffer.getvalue()).decode()
-    return f'<img alt="{name}" src="data:image/png;base64,{data}" style="display:block;width:100%;height:auto">'

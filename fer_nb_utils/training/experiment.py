@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 from safetensors.torch import save_file
@@ -25,7 +26,7 @@ from ..networks.resnets import Weights, assemble, read_weights
 from ..networks.transforms import Preprocess
 from ..results.calibration import fit_temperature
 from ..results.measures import metrics, read_predictions
-from ..results.run_folder import DIGITS, Run, is_finished
+from ..results.run_folder import DIGITS, Run, completed, is_finished
 from .config import TrainConfig
 from .features import FeaturePool
 from .loop import fit
@@ -80,23 +81,28 @@ def run(
 def repeat(config: dict, dataset: Dataset, folder: str | Path, weights: str | None = None, device: str = "auto") -> Run:
     """Run the experiment of a finished run's `config.json` again, in another folder.
 
-    `weights`: where its initial weights lie, when they came from a file. Raises UserError when data, initial weights
-    or recipe are not those of the first run; when only the code has changed since, it says so on standard error.
+    `weights`: where its initial weights lie, when they came from a file. Raises UserError when `config` is no finished
+    run's, and when data, initial weights or recipe are not those of the first run; when only the code has changed
+    since, it says so on standard error.
     """
-    fields = {field.name for field in dataclasses.fields(TrainConfig)}
-    again = TrainConfig(**{key: value for key, value in config.items() if key in fields})
+    try:
+        config = completed(config)
+        again = TrainConfig(**{field.name: config[field.name] for field in dataclasses.fields(TrainConfig)})
+        fingerprint, sha256 = config["data"]["fingerprint"], config["weights_sha256"]
+    except (LookupError, TypeError, ValueError) as error:
+        raise UserError(f"This is not the config.json of a finished run ({error}); choose another file.") from error
     again = dataclasses.replace(again, weights=weights or again.weights)
-    if dataset.fingerprint != config["data"]["fingerprint"]:
+    if dataset.fingerprint != fingerprint:
         raise UserError(
             f"{dataset.source} is not the data of that run: its fingerprint is {dataset.fingerprint}, "
-            f"not {config['data']['fingerprint']}; give the same data."
+            f"not {fingerprint}; give the same data."
         )
-    if read_weights(again.model, again.weights).sha256 != config["weights_sha256"]:
+    if read_weights(again.model, again.weights).sha256 != sha256:
         raise UserError(f"{again.weights} is not the file of initial weights of that run; give {config['weights']}.")
-    other = [key for key, value in recipe(again).items() if (config.get("recipe") or {}).get(key, value) != value]
+    other = [key for key, value in recipe(again).items() if (config["recipe"] or {}).get(key, value) != value]
     if other:
         raise UserError(f"That run was made with another {', '.join(other)} than the code here has; see its config.")
-    if config.get("source_revision") != source_revision():
+    if config["source_revision"] != source_revision():
         print("The training code has changed since that run: expect other numbers.", file=sys.stderr)
     return run(again, dataset, folder, device)
 
@@ -113,7 +119,7 @@ def _train_and_test(
     history, preparation_seconds = fit(model, config, train, validation, folder, device, precision, pool)
 
     model.to(device).eval()
-    temperature = validation_temperature(model, validation, config.image_size)
+    temperature = round(fit_temperature(_answers(model, validation, config), validation.labels), 4)
     predictions = _test(model, dataset.select("PublicTest", "PrivateTest"), config)
     sessions[-1]["peak_memory_mb"] = peak_memory_mb(device) if counted else None
     twins = dataset.files[audit(dataset).twin_in_train].tolist()
@@ -180,16 +186,13 @@ def _begin_session(config: TrainConfig, folder: Path, device: torch.device) -> l
     return [*sessions, session]
 
 
-def validation_temperature(model: ResNet, validation: Dataset, image_size: int) -> float:
-    """The temperature that calibrates the model's probabilities, fitted on a run's validation images."""
-    probabilities = predict(model, torch.from_numpy(validation.images), Preprocess(image_size))
-    return round(fit_temperature(probabilities, validation.labels), 4)
-
-
 def _test(model: ResNet, test: Dataset, config: TrainConfig) -> pd.DataFrame:
-    probabilities = predict(model, torch.from_numpy(test.images), Preprocess(config.image_size))
     identity = {"file": test.files, "usage": test.usage, "label": [CLASSES[label] for label in test.labels]}
-    return pd.DataFrame(identity).join(pd.DataFrame(probabilities, columns=list(CLASSES)))
+    return pd.DataFrame(identity).join(pd.DataFrame(_answers(model, test, config), columns=list(CLASSES)))
+
+
+def _answers(model: ResNet, images: Dataset, config: TrainConfig) -> np.ndarray:
+    return predict(model, torch.from_numpy(images.images), Preprocess(config.image_size))
 
 
 def _settings_of(folder: Path) -> dict:

@@ -4,6 +4,7 @@ import logging
 import re
 import shutil
 import signal
+import time
 import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -27,11 +28,10 @@ from ..results.measures import test_sets
 from ..results.run_folder import Run, is_finished
 from ..results.seeds import over_seeds
 from .config import TrainConfig
-from .task import PACKAGE, Refused, host_of, train
+from .task import PACKAGE, Refused, host_of, log_of, train
 
 SWEEPS = Path(__file__).with_name("sweeps")
 MEMORY = 3 * 1024**3  # bytes that one training may need
-ATTEMPTS = 2
 EPOCH = re.compile(rb"^epoch +(\d+)/", re.MULTILINE)  # in a training's log
 
 
@@ -66,15 +66,12 @@ def read_sweep(path: Path, weights: str | None = None) -> tuple[dict[str, TrainC
         config = settings | chosen
         if (beside := path.parent / str(config.get("weights"))).exists():
             config["weights"] = str(beside.absolute())
-        name = "_".join(_named(key, value) for key, value in chosen.items()) or path.stem
+        parts = [Path(value).stem if isinstance(value, str) else f"{key}{value}" for key, value in chosen.items()]
+        name = "_".join(parts) or path.stem
         if name in trainings:
             raise UserError(f"The sweep {path} holds two trainings of the name {name}; give each value once.")
         trainings[name] = TrainConfig(**config)
     return trainings, list(grid)
-
-
-def _named(key: str, value: object) -> str:
-    return Path(value).stem if isinstance(value, str) else f"{key}{value}"
 
 
 @contextmanager
@@ -117,44 +114,46 @@ def run_sweep(
     are shared in `run_dir/features`, and removed when all is done. Raises UserError when every worker is refused.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
+    stop = distributed.Event(f"stop-{uuid4().hex}", client)
     common = {
-        "data": dataset.source if dataset.source == "sample" else str(Path(dataset.source).expanduser().absolute()),
+        "data": dataset.source,
         "fingerprint": dataset.fingerprint,
         "package": PACKAGE,
         "features_folder": str(run_dir / "features"),
         "device": device,
         "gpus": gpus,
-        "stop": f"stop-{uuid4().hex}",
+        "stop": stop.name,
     }
-    tasks = {
-        name: {"config": asdict(config), "folder": str(run_dir / name)} | common for name, config in trainings.items()
-    }
-    errors, refused, attempts, bars = {}, {}, dict.fromkeys(tasks, 0), {}
-    for task in tasks.values():
-        _log(task).unlink(missing_ok=True)  # of an earlier session
-    with _stopped_at_exit(client, common["stop"]):
+    tasks = {}
+    for name, config in trainings.items():
+        tasks[name] = common | {"config": asdict(config), "folder": str(run_dir / name)}
+        log_of(tasks[name]).write_bytes(b"")  # nothing of an earlier session
+    errors, refused, failed_once, bars = {}, {}, set(), {}
+    try:
         running = {_submit(client, task, refused): name for name, task in tasks.items()}
         while running:
-            for future in _done(running):
+            time.sleep(0.5)
+            for future in [future for future in running if future.done()]:
                 name, error = running.pop(future), future.exception()
-                attempts[name] += not isinstance(error, Refused)
-                if isinstance(error, Refused):
-                    address, refused[address] = error.args[0], error.args[1]
-                    line = f"The worker {address} is refused: {refused[address]}"
-                elif error is None:
+                if error is None:
                     line = f"{name}: {_finding(run_dir / name)}"
                     write_tables(trainings, varied, run_dir)
-                elif attempts[name] < ATTEMPTS:
-                    line = f"{name}: failed, is tried once more: {error}"
-                else:
+                elif isinstance(error, Refused):
+                    address, reason = error.args
+                    refused[address] = reason
+                    line = f"The worker {address} is refused: {reason}"
+                elif name in failed_once:
                     errors[name] = str(error) or type(error).__name__
                     line = f"{name}: failed: {errors[name]}"
-                if name in bars:
-                    bars.pop(name).close()
+                else:
+                    failed_once.add(name)
+                    line = f"{name}: failed, is tried once more: {error}"
                 tqdm.write(line)
                 if error is not None and name not in errors:
                     running[_submit(client, tasks[name], refused)] = name
             _show_progress({name: tasks[name] for name in running.values()}, bars)
+    finally:  # whatever ends the sweep ends its trainings too, which go on from there next time
+        stop.set()
     write_tables(trainings, varied, run_dir)
     if not errors:
         shutil.rmtree(run_dir / "features", ignore_errors=True)
@@ -164,16 +163,15 @@ def run_sweep(
 def write_tables(trainings: Mapping[str, TrainConfig], varied: list[str], run_dir: Path) -> None:
     """`sweep.csv`: a row a finished run; `summary.csv`: over the seeds of each combination of the other settings."""
     runs = {name: Run.load(run_dir / name) for name in trainings if is_finished(run_dir / name)}
+    keys = [key for key in varied if key != "seed"]
     groups: dict[tuple, list[Run]] = {}
     for run in runs.values():
-        groups.setdefault(tuple(run.config[key] for key in varied if key != "seed"), []).append(run)
+        groups.setdefault(tuple(run.config[key] for key in keys), []).append(run)
+    summary = [dict(zip(keys, values, strict=True)) | _summary(group) for values, group in groups.items()]
     tables = {
         "sweep.csv": pd.DataFrame([{"run": name} | _row(run, varied) for name, run in runs.items()]),
-        "summary.csv": pd.DataFrame([
-            dict(zip([key for key in varied if key != "seed"], values, strict=True)) | _summary(group)
-            for values, group in groups.items()
-        ]),
-    }  # fmt: skip
+        "summary.csv": pd.DataFrame(summary),
+    }
     for name, table in tables.items():
         with atomic_path(run_dir / name) as temporary:
             table.to_csv(temporary, index=False, float_format="%.6g")
@@ -207,13 +205,6 @@ def _submit(client: distributed.Client, task: dict, refused: Mapping[str, str]) 
     return client.submit(train, task | {"at_once": at_once}, pure=False, workers=fit if refused else None)
 
 
-def _done(running: Mapping[distributed.Future, str]) -> set[distributed.Future]:
-    try:
-        return distributed.wait(list(running), timeout=1, return_when="FIRST_COMPLETED").done
-    except distributed.TimeoutError:
-        return set()
-
-
 def _finding(folder: Path) -> str:
     """What a finished run gave, in a line; test scores wait for the tables."""
     if not is_finished(folder):
@@ -223,24 +214,12 @@ def _finding(folder: Path) -> str:
     return f"validation accuracy {best:.3f}, {run.config['seconds'] / 60:.1f} minutes on {run.config['device_name']}"
 
 
-@contextmanager
-def _stopped_at_exit(client: distributed.Client, name: str) -> Iterator[None]:
-    """Whatever ends the sweep ends its trainings too, which go on from there next time."""
-    stop = distributed.Event(name, client)
-    try:
-        yield
-    finally:
-        stop.set()
-
-
-def _log(task: dict) -> Path:
-    return Path(task["folder"] + ".log")
-
-
 def _show_progress(tasks: Mapping[str, dict], bars: dict[str, tqdm]) -> None:
     """A bar for each training at work, with the time left, by the epochs in its log."""
+    for name in bars.keys() - tasks.keys():
+        bars.pop(name).close()
     for name, task in tasks.items():
-        epochs = [int(number) for number in EPOCH.findall(_log(task).read_bytes())] if _log(task).exists() else []
+        epochs = [int(number) for number in EPOCH.findall(log_of(task).read_bytes())]
         if epochs and name not in bars:
             first = epochs[0] - 1  # more than 0 when it goes on
             bars[name] = progress_bar(desc=name, total=task["config"]["epochs"], initial=first, unit="epoch")

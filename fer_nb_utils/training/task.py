@@ -38,9 +38,9 @@ def train(task: dict) -> None:
     environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     if task["gpus"]:
         environment["CUDA_VISIBLE_DEVICES"] = str(int(worker.name) % task["gpus"])
-    log, stop = Path(task["folder"] + ".log"), Event(task["stop"])
-    command = [sys.executable, "-m", __name__]
-    with log.open("wb") as output:
+    stop = Event(task["stop"])
+    with log_of(task).open("wb") as output:
+        command = [sys.executable, "-m", __name__]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=output, env=environment)
         try:
             process.stdin.write(json.dumps(task).encode() + b"\n")
@@ -51,7 +51,12 @@ def train(task: dict) -> None:
             process.stdin.close()  # ends it, if it is still at work
             process.wait()
     if process.returncode:
-        raise RuntimeError(log.read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2])
+        raise RuntimeError(log_of(task).read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2])
+
+
+def log_of(task: dict) -> Path:
+    """Where a training writes what it prints."""
+    return Path(task["folder"] + ".log")
 
 
 def host_of(address: str) -> str:

@@ -47,7 +47,7 @@ def test_a_run_by_its_folder_or_its_weights(finished_run, sample, monkeypatch):
 
 
 def test_a_published_checkpoint_wherever_it_lies(finished_run, sample, tmp_path):
-    path = publish_checkpoint(finished_run, "tiny", finished_run.config["temperature"], tmp_path)
+    path = publish_checkpoint(finished_run, "tiny", tmp_path)
     inside = tmp_path / "run" / path.name  # of another run, which must not take its place
     inside.parent.mkdir()
     (inside.parent / "config.json").write_text("{}")

@@ -28,7 +28,6 @@ from fer_nb_utils.series.maintain import (
     publish_runs,
     reproducibility,
     results_table,
-    temperature_of,
 )
 from fer_nb_utils.training import experiment
 
@@ -47,7 +46,7 @@ def test_a_published_run_reads_like_the_run_itself(finished_run, tmp_path):
 
 
 def test_the_checkpoint_predicts_what_the_run_predicted(finished_run, sample, tmp_path):
-    path = publish_checkpoint(finished_run, "tiny", 1.25, tmp_path)
+    path = publish_checkpoint(finished_run, "tiny", tmp_path)
     model = load_checkpoint(build_model("resnet18", "none"), path)
     test = sample.select("PublicTest", "PrivateTest")
     probabilities = predict(model, torch.from_numpy(test.images), Preprocess(32))
@@ -86,7 +85,7 @@ def test_a_config_that_is_none_cannot_be_repeated(finished_run, tmp_path):
         ("[]", "is not the config.json of a finished run"),
         ('{"data": 3}', "is not the config.json of a finished run"),
         ('{"data": {}}', "is not the config.json of a finished run"),
-        (json.dumps(lacking), "does not give epochs, seed;"),
+        (json.dumps(lacking), "not the config.json of a finished run ('epochs')"),
         (json.dumps(finished_run.config | {"epochs": "many"}), "epochs is 'many'"),
     ):
         config.write_text(text)
@@ -165,26 +164,22 @@ def test_the_committed_summary_is_that_of_the_committed_runs():
     assert (ROOT / "figures" / "reproducibility.md").read_text(encoding="utf-8") == summary
 
 
-def test_a_run_that_records_no_temperature_gets_it_from_its_data(finished_run, sample, tmp_path, monkeypatch):
-    old = dataclasses.replace(finished_run, config={k: v for k, v in finished_run.config.items() if k != "temperature"})
-    assert temperature_of(finished_run, None) == temperature_of(old, "sample") == finished_run.config["temperature"]
-    old.config["data"] = old.config["data"] | {"fingerprint": "other"}
-    for data in (None, "sample"):
-        with pytest.raises(UserError, match="records no temperature; give its data"):
-            temperature_of(old, data)
-
-
 def test_publishing_checks_everything_before_it_writes(finished_run, committed, tmp_path):
     bare = tmp_path / "bare"  # a run without its network, as the reference results are
     publish_run(finished_run, tmp_path).rename(bare)
     twin = tmp_path / "elsewhere" / "resnet18_tiny"
     shutil.copytree(finished_run.folder, twin)
+    former = shutil.copytree(finished_run.folder, tmp_path / "former")
+    (former / "config.json").write_text(
+        json.dumps({k: v for k, v in finished_run.config.items() if k != "temperature"})
+    )
     before = committed["readme"].read_text()
     for folders, checkpoint, message in (
         ([finished_run.folder, bare], None, "model.safetensors"),
         ([finished_run.folder, twin], None, "give folders with different names"),
         ([finished_run.folder], "../tiny", "The checkpoint's name is '../tiny'"),
         ([finished_run.folder, tmp_path], None, "There is no finished run"),
+        ([former], "tiny", "former records no temperature"),
     ):
         with pytest.raises(UserError, match=message):
             publish_runs(folders, checkpoint, **committed)
