@@ -50,9 +50,10 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
+from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.data.audit import audit_index, index, load_index
 from fer_nb_utils.data.dataset import PUBLISHED, count_images, load, split_validation
-from fer_nb_utils.figures.data import class_counts, face_grid, mean_faces, pixel_statistics
+from fer_nb_utils.figures.data import class_counts, face_grid, pictures, pixel_statistics
 from fer_nb_utils.networks.load import EMBEDDED, load_network
 from fer_nb_utils.results.paper import PAPER_COUNTS
 from fer_nb_utils.series import widgets
@@ -139,12 +140,16 @@ show_figure(puppet_sheet(load_network()), photographs=True)
 Puppet({"FER-2013": EMBEDDED})
 
 # %% [markdown]
-# The mean of a class keeps what its faces share. Below it, what sets it apart: yellow is brighter than the average
-# face, blue is darker. Look for the brows of *angry*, the cheeks and mouth of *happy*, the open mouth of *surprise*.
-# Where images are few, as for *disgust*, single faces still show through.
+# The mean of a class keeps what its faces share. Below it, what sets it apart: white is brighter than the average face,
+# black is darker, grey is like it. Look for the brows of *angry*, the cheeks and mouth of *happy*, the open mouth of
+# *surprise*. Where images are few, as for *disgust*, single faces still show through.
 
 # %%
-figure = mean_faces(dataset, note=dataset.name)
+means = np.stack([dataset.images[dataset.labels == label].mean(axis=0) for label in range(7)]) / 255
+apart = means - means.mean(axis=0)
+rows = {"mean": means, "difference": 0.5 + 0.5 * apart / np.abs(apart).max()}
+title = "Mean face of each class, and its difference from the average"
+figure = pictures(rows, CLASSES, title, note=dataset.name, limits=(0, 1))
 work.save_figure(figure, "data_mean_faces")
 show_figure(figure)
 

@@ -68,7 +68,8 @@ from torchcam.methods import LayerCAM
 
 from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.data.dataset import load, split_validation
-from fer_nb_utils.figures.inside import curves, pictures, scattered
+from fer_nb_utils.figures.data import pictures
+from fer_nb_utils.figures.inside import curves, scattered
 from fer_nb_utils.files import atomic_path
 from fer_nb_utils.networks.load import load_network
 from fer_nb_utils.networks.prediction import predict

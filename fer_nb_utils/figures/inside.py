@@ -1,4 +1,4 @@
-"""Figures of what happens inside a network: pictures with heat over them, curves, and features in two dimensions."""
+"""Figures of what happens inside a network: curves, and features in two dimensions."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,30 +13,7 @@ from ..classes import CLASS_COLORS, CLASSES
 from .style import FAINT, INK, RUN_STYLES, WIDTH, bare, finish, legend_below_title, percent, style
 
 MARKERS = dict(zip(CLASSES, "osP^Dvx", strict=True))
-Rows = Mapping[str, Sequence[np.ndarray]]  # pictures by the name of their row
 STYLES = [*RUN_STYLES, ("#332288", "o"), ("#999933", "^"), (INK, "s"), (FAINT, "*")]
-
-
-@style()
-def pictures(rows: Rows, columns: Sequence[str], title: str, note: str = "", heat: Rows | None = None) -> Figure:
-    """Rows of pictures, grey (H, W) or coloured (H, W, 3), each in its own range of values, under their `columns`.
-
-    `heat`: maps (H, W) in 0..1, laid over the rows of these names; the larger the lighter, in grey too.
-    """
-    height, width = np.shape(next(iter(rows.values()))[0])[:2]
-    lines = max(name.count("\n") for name in columns) + 1
-    size = (WIDTH, len(rows) * height / width * WIDTH / (len(columns) + 0.7) + 1 + 0.25 * lines)
-    figure, axes = plt.subplots(len(rows), len(columns), figsize=size, squeeze=False)
-    for places, (name, images) in zip(axes, rows.items(), strict=True):
-        for place, (axis, image) in enumerate(zip(places, images, strict=True)):
-            bare(axis)
-            axis.imshow(image, cmap="gray", interpolation="nearest")
-            if heat and name in heat:
-                axis.imshow(heat[name][place], cmap="inferno", vmin=0, vmax=1, alpha=0.6, interpolation="nearest")
-        places[0].set_ylabel(name, rotation=0, ha="right", va="center", fontweight="bold")
-    for axis, name in zip(axes[0], columns, strict=True):
-        axis.set_title(name, loc="center", fontsize=10)
-    return finish(figure, title, note)
 
 
 @style()

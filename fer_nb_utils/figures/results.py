@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.patches import Patch
-from scipy.stats import binomtest
 
 from ..classes import CLASS_COLORS, CLASSES
 from ..results import measures
@@ -28,7 +27,6 @@ from .style import (
     style,
 )
 
-PAPER_IMAGES = int(PAPER_TABLE1["support"].iloc[0])
 LADDER = {"random": "random weights,\nall layers", "fc": "fc alone", "layer4": "layer4 and fc", "all": "all layers"}
 
 
@@ -92,55 +90,23 @@ def class_f1(table2: pd.DataFrame, note: str = "") -> plt.Figure:
 
 
 @style()
-def accuracy_intervals(metrics: Mapping[str, dict], note: str = "") -> plt.Figure:
-    """Accuracy with its 95 % interval on every test set, beside the paper's (Wilson's interval) where the full test set
-    has as many images as the paper's.
-
-    `metrics` maps names to what `metrics.json` holds.
-    """
-    groups = _intervals(metrics)
-    rows = sum(len(group) + 1 for group in groups.values())
-    figure, axis = plt.subplots(figsize=(8.5, 1.4 + 0.25 * rows))
-    ticks, place = [], 0
-    for group in groups.values():
-        ticks.append(place + (len(group) - 1) / 2)
-        for name, value, (low, high), color, marker in group:
-            axis.plot([low, high], [place, place], color=color, linewidth=2, solid_capstyle="butt")
-            axis.plot(value, place, marker, color=color, markersize=7)
-            beside = {"xytext": (6, 0), "textcoords": "offset points", "va": "center", "fontsize": SMALL}
-            axis.annotate(f"{value:.1%}  {name}", (high, place), **beside)
-            place += 1
-        axis.axhline(place, color="#e6e6e6", linewidth=1)
-        place += 1
-    axis.set(xlabel="accuracy, with 95 % interval", ylim=(place - 1, -1))
-    axis.set_yticks(ticks, groups)
+def accuracy_intervals(runs: Mapping[str, Run], note: str = "") -> plt.Figure:
+    """Accuracy of each run on the full test set, with its 95 % interval."""
+    figure, axis = plt.subplots(figsize=(8.5, 1.6 + 0.25 * len(runs)))
+    for place, (name, (color, marker)) in enumerate(run_styles(runs).items()):
+        full = runs[name].metrics["full"]
+        low, high = full["intervals"]["accuracy"]
+        axis.plot([low, high], [place, place], color=color, linewidth=2, solid_capstyle="butt")
+        axis.plot(full["accuracy"], place, marker, color=color, markersize=7)
+        beside = {"xytext": (6, 0), "textcoords": "offset points", "va": "center", "fontsize": SMALL}
+        axis.annotate(f"{full['accuracy']:.1%}", (high, place), **beside)
+    axis.set(xlabel="accuracy on the full test set, with 95 % interval")
+    axis.set_yticks(range(len(runs)), runs)
+    axis.invert_yaxis()
+    axis.margins(0.08, 0.15)
     axis.grid(axis="y", visible=False)
-    low, high = axis.get_xlim()
-    axis.set_xlim(low, high + 0.25 * (high - low))  # room for the names
     percent(axis, "x")
-    return finish(figure, "Accuracy on every test set", note)
-
-
-def _intervals(metrics: Mapping[str, dict]) -> dict[str, list[tuple]]:
-    """Test set -> name, accuracy, interval, colour and marker of each run; perhaps the paper's last, in grey."""
-    styles, groups = run_styles(metrics), {}
-    for name, result in metrics.items():
-        for test_set, measured in result.items():
-            row = (name, measured["accuracy"], measured["intervals"]["accuracy"], *styles[name])
-            groups.setdefault(f"{test_set}\n{measured['support']:,} images", []).append(row)
-    if all(result["full"]["support"] != PAPER_IMAGES for result in metrics.values()):
-        return groups  # other images: there is nothing to be compared
-    paper = PAPER_TABLE1["accuracy"]
-    groups[f"paper, full\n{PAPER_IMAGES:,} images"] = [
-        (name, accuracy, _wilson(accuracy, PAPER_IMAGES), FAINT, marker)
-        for (name, accuracy), (_, marker) in zip(paper.items(), run_styles(paper.index).values(), strict=True)
-    ]
-    return groups
-
-
-def _wilson(share: float, n: int) -> tuple[float, float]:
-    """95 % interval of a share of n images."""
-    return tuple(binomtest(round(share * n), n).proportion_ci(method="wilson"))
+    return finish(figure, "Test accuracy", note)
 
 
 @style()

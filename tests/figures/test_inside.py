@@ -4,7 +4,8 @@ import pytest
 from matplotlib import pyplot as plt
 
 from fer_nb_utils.classes import CLASSES
-from fer_nb_utils.figures.inside import curves, pictures, scattered
+from fer_nb_utils.figures.data import pictures
+from fer_nb_utils.figures.inside import curves, scattered
 
 
 @pytest.fixture(autouse=True)
