@@ -53,7 +53,7 @@ from sklearn.metrics import accuracy_score, f1_score, recall_score
 from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.data.audit import audit_index, index, load_index
 from fer_nb_utils.data.dataset import PUBLISHED, count_images, load, split_validation
-from fer_nb_utils.figures.data import class_counts, face_grid, pictures, pixel_statistics
+from fer_nb_utils.figures.data import class_counts, pictures, pixel_statistics
 from fer_nb_utils.networks.load import EMBEDDED, load_network
 from fer_nb_utils.results.paper import PAPER_COUNTS
 from fer_nb_utils.series import widgets
@@ -113,7 +113,8 @@ show_figure(figure)
 
 # %%
 if dataset.name != "FER-2013":
-    figure = face_grid(dataset, note=dataset.name)
+    rows = {name: dataset.images[dataset.labels == label][:8] for label, name in enumerate(CLASSES)}
+    figure = pictures(rows, [""] * 8, "The first faces of each class", note=dataset.name, limits=(0, 255))
     work.save_figure(figure, "data_faces")
     show_figure(figure)
 

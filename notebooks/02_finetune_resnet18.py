@@ -56,6 +56,7 @@ cached_views = 2  # copies of each image whose frozen features are kept; 0: a fr
 # %%
 from dataclasses import replace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
@@ -65,7 +66,8 @@ from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.data.dataset import load, split_validation
 from fer_nb_utils.figures.architecture import draw_architecture
 from fer_nb_utils.figures.data import pictures
-from fer_nb_utils.figures.results import accuracy_intervals, confusion_matrices
+from fer_nb_utils.figures.results import confusion_matrices
+from fer_nb_utils.figures.style import finish, style
 from fer_nb_utils.figures.training import training_curves
 from fer_nb_utils.networks.cost import count_parameters
 from fer_nb_utils.networks.resnets import build_model, frozen_stages, train_mode
@@ -340,7 +342,14 @@ work.save_table(transfer, "transfer_resnet18")
 show_table(transfer)
 
 # %% tags=["nbval-ignore-output"]
-figure = accuracy_intervals(rivals, common_protocol({name: [one] for name, one in rivals.items()}))
+low, high = np.array([one.metrics["full"]["intervals"]["accuracy"] for one in rivals.values()]).T
+tested = transfer["test (best epoch)"]
+with style():
+    figure, axis = plt.subplots(figsize=(8.5, 3.2))
+    axis.errorbar(tested, transfer.index, xerr=(tested - low, high - tested), fmt="o", color="black")
+    axis.invert_yaxis()
+    axis.set_xlabel("accuracy on the full test set, with 95 % interval")
+    finish(figure, "Test accuracy", common_protocol({name: [one] for name, one in rivals.items()}))
 work.save_figure(figure, "transfer_resnet18")
 show_figure(figure)
 

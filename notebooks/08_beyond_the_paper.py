@@ -76,7 +76,7 @@ from sklearn.svm import SVC, LinearSVC
 from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.data.dataset import load
 from fer_nb_utils.figures.data import pictures
-from fer_nb_utils.figures.inside import curves
+from fer_nb_utils.figures.results import curves
 from fer_nb_utils.networks.prediction import predict
 from fer_nb_utils.networks.resnets import build_model, split_at
 from fer_nb_utils.networks.transforms import Preprocess, batches

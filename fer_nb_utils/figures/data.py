@@ -1,4 +1,4 @@
-"""Figures of a data set: counts, pixel statistics, and rows of pictures: faces, mean faces, mistakes, heat.
+"""Figures of images: how many, how bright, and rows of pictures.
 
 Faces are shown pixel by pixel, unsmoothed, which also halves the size of the notebooks.
 """
@@ -11,8 +11,6 @@ import pandas as pd
 import seaborn as sns
 
 from ..classes import CLASS_COLORS, CLASSES, USAGES
-from ..data.dataset import Dataset
-from ..errors import UserError
 from .style import FAINT, INK, SMALL, WIDTH, bare, finish, style
 
 Rows = Mapping[str, Sequence[np.ndarray]]  # pictures by the name of their row
@@ -81,11 +79,3 @@ def pictures(
     for axis, name in zip(axes[0], columns, strict=True):
         axis.set_title(name, loc="center", fontsize=10)
     return finish(figure, title, note)
-
-
-def face_grid(dataset: Dataset, per_class: int = 8, note: str = "") -> plt.Figure:
-    """The first faces of each class. Raises UserError on FER-2013, whose faces may not be republished."""
-    if dataset.name == "FER-2013":
-        raise UserError("FER-2013's faces may not be published: show the mean face of each class instead.")
-    faces = {name: dataset.images[dataset.labels == label][:per_class] for label, name in enumerate(CLASSES)}
-    return pictures(faces, [""] * per_class, "The first faces of each class", note, limits=(0, 255))

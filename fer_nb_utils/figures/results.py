@@ -1,4 +1,4 @@
-"""Figures of results: confusion matrices, ROC curves, F1, accuracy with its interval, accuracy against cost."""
+"""Figures of results: confusion matrices, ROC curves, F1, accuracy by training and by cost, curves of anything else."""
 
 from collections.abc import Mapping, Sequence
 
@@ -18,6 +18,7 @@ from .style import (
     FAINT,
     INK,
     MODEL_STYLES,
+    RUN_STYLES,
     SMALL,
     WIDTH,
     finish,
@@ -28,6 +29,7 @@ from .style import (
 )
 
 LADDER = {"random": "random weights,\nall layers", "fc": "fc alone", "layer4": "layer4 and fc", "all": "all layers"}
+CURVE_STYLES = (*RUN_STYLES, ("#332288", "o"), ("#999933", "^"), (INK, "s"), (FAINT, "*"))
 
 
 @style()
@@ -87,26 +89,6 @@ def class_f1(table2: pd.DataFrame, note: str = "") -> plt.Figure:
     paper.set(**hatched)
     legend_below_title(figure, [ours, paper], 2)
     return finish(figure, "F1 of each expression", note)
-
-
-@style()
-def accuracy_intervals(runs: Mapping[str, Run], note: str = "") -> plt.Figure:
-    """Accuracy of each run on the full test set, with its 95 % interval."""
-    figure, axis = plt.subplots(figsize=(8.5, 1.6 + 0.25 * len(runs)))
-    for place, (name, (color, marker)) in enumerate(run_styles(runs).items()):
-        full = runs[name].metrics["full"]
-        low, high = full["intervals"]["accuracy"]
-        axis.plot([low, high], [place, place], color=color, linewidth=2, solid_capstyle="butt")
-        axis.plot(full["accuracy"], place, marker, color=color, markersize=7)
-        beside = {"xytext": (6, 0), "textcoords": "offset points", "va": "center", "fontsize": SMALL}
-        axis.annotate(f"{full['accuracy']:.1%}", (high, place), **beside)
-    axis.set(xlabel="accuracy on the full test set, with 95 % interval")
-    axis.set_yticks(range(len(runs)), runs)
-    axis.invert_yaxis()
-    axis.margins(0.08, 0.15)
-    axis.grid(axis="y", visible=False)
-    percent(axis, "x")
-    return finish(figure, "Test accuracy", note)
 
 
 @style()
@@ -172,3 +154,26 @@ def accuracy_cost(costs: pd.DataFrame, note: str = "") -> plt.Figure:
     ]
     legend_below_title(figure, keys, min(len(keys), 3))
     return finish(figure, "Accuracy against cost", note)
+
+
+@style()
+def curves(
+    panels: Mapping[str, pd.DataFrame], x: str, y: str, title: str, note: str = "", shares: str = "y"
+) -> plt.Figure:
+    """In each panel a line for each column of its table, over the index; `shares`: the axes that are in per cent."""
+    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 3.9), sharey=True, squeeze=False)
+    names = list(dict.fromkeys(name for table in panels.values() for name in table))
+    looks = {
+        name: {"color": color, "marker": marker} for name, (color, marker) in zip(names, CURVE_STYLES, strict=False)
+    }
+    for axis, (panel, table) in zip(axes[0], panels.items(), strict=True):
+        for name, values in table.items():
+            axis.plot(values.dropna(), markersize=5, **looks[name])
+        axis.set(title=panel, xlabel=x)
+        axis.xaxis.set_major_locator(plt.MaxNLocator(7, steps=[1, 2, 5, 10], integer=table.index.dtype.kind == "i"))
+        for which in shares:
+            percent(axis, which)
+    axes[0, 0].set_ylabel(y)
+    handles = [plt.Line2D([], [], label=name, markersize=5, **looks[name]) for name in names]
+    legend_below_title(figure, handles, min(len(names), 6))
+    return finish(figure, title, note)

@@ -12,15 +12,14 @@ from matplotlib.text import Text
 
 from fer_nb_utils.classes import CLASS_COLORS, CLASSES
 from fer_nb_utils.data.dataset import PUBLISHED, Dataset
-from fer_nb_utils.errors import UserError
 from fer_nb_utils.figures.architecture import draw_architecture
-from fer_nb_utils.figures.data import class_counts, face_grid, pictures, pixel_statistics
+from fer_nb_utils.figures.data import class_counts, pictures, pixel_statistics
 from fer_nb_utils.figures.results import (
     LADDER,
     accuracy_cost,
-    accuracy_intervals,
     class_f1,
     confusion_matrices,
+    curves,
     roc_curves,
     transfer_ladder,
 )
@@ -71,15 +70,10 @@ def costs(names=NAMES):
     }, index=names)  # fmt: skip
 
 
-def a_run(seed):
-    return Run(None, {}, None, None, measures.metrics(random_table(seed=seed), n=50))
-
-
 LONG = f"{NOTE}, " + ", ".join(f"{name}: trained: all, 20 epochs" for name in DEPTHS)
 FIGURES = {
     "class_counts": lambda: class_counts(PUBLISHED, LONG),
     "pixel_statistics": lambda: pixel_statistics(faces_index(), NOTE),
-    "face_grid": lambda: face_grid(dataset(), note=NOTE),
     "pictures": lambda: pictures(
         dict.fromkeys(CLASSES, np.ones((7, 8, 8))), [f"draw {i}" for i in range(7)], NOTE, LONG
     ),
@@ -89,7 +83,6 @@ FIGURES = {
     "roc_curves": lambda: roc_curves(dict.fromkeys(NAMES, random_table()), LONG),
     "roc_curve": lambda: roc_curves({DEPTHS[1]: random_table()}, LONG),
     "class_f1": lambda: class_f1(measures.table2({"a": random_table()}), LONG),
-    "accuracy_intervals": lambda: accuracy_intervals(dict.fromkeys(DEPTHS, a_run(0)), LONG),
     "accuracy_cost": lambda: accuracy_cost(costs(), LONG),
     "training_curves": lambda: training_curves(dict.fromkeys(DEPTHS, [history([0.3, 0.6, 0.9])]), LONG, DEPTHS[3:]),
     "architecture": lambda: draw_architecture(build_model("resnet50", "none"), "resnet50", 224),
@@ -196,14 +189,6 @@ def test_pixel_statistics_is_by_class():
     assert axes[0].lines[-1].get_xdata()[0] == pytest.approx(0.5)
 
 
-def test_face_grid_shows_faces_but_none_of_fer2013():
-    figure = face_grid(dataset(), per_class=4)
-    assert sum(len(axis.images) for axis in figure.axes) == 21
-    assert figure.axes[4].images[0].get_array()[0, 0] == 110
-    with pytest.raises(UserError, match="may not be published"):
-        face_grid(dataset("FER-2013"))
-
-
 def test_pictures_share_one_grey_scale_where_it_is_given():
     faces = dataset().images[[0, 20]]
     figure = pictures({"a": faces, "b": faces[:1]}, ["one", "two"], "Faces", limits=(0, 255))
@@ -305,18 +290,6 @@ def test_class_f1_stands_beside_the_paper():
     assert [bool(bar.get_hatch()) for bar in bars] == [False] * 7 + [True] * 7
 
 
-def test_accuracy_intervals_of_each_run():
-    runs = {"resnet18": a_run(0), "resnet18 all": a_run(1)}
-    axis = accuracy_intervals(runs, NOTE).axes[0]
-    intervals, points = axis.lines[::2], axis.lines[1::2]
-    full = [run.metrics["full"] for run in runs.values()]
-    assert [line.get_xdata().tolist() for line in intervals] == [one["intervals"]["accuracy"] for one in full]
-    assert [line.get_xdata()[0] for line in points] == [one["accuracy"] for one in full]
-    assert [line.get_marker() for line in points] == [MODEL_STYLES["resnet18"][1], RUN_STYLES[0][1]]
-    assert [label.get_text() for label in axis.get_yticklabels()] == list(runs)
-    assert texts(axis) == [f"{one['accuracy']:.1%}" for one in full]
-
-
 def test_accuracy_cost_places_and_sizes_each_run():
     axes = accuracy_cost(costs(NAMES[:2])).axes
     centres = [[dot.get_offsets()[0].tolist() for dot in axis.collections] for axis in axes]
@@ -325,3 +298,32 @@ def test_accuracy_cost_places_and_sizes_each_run():
     assert large / small == pytest.approx(21.3 / 11.2)
     assert [line.get_ydata().tolist() for line in axes[0].lines[::2]] == [[0.59, 0.61], [0.61, 0.64]]
     assert [line.get_marker() for line in axes[0].lines[1::2]] == ["o", "s"]
+
+
+def test_pictures_stand_in_rows_under_their_columns_with_heat_where_there_is_any():
+    faces = list(np.arange(2 * 48 * 48).reshape(2, 48, 48))
+    heat = np.linspace(0, 1, 2 * 48 * 48).reshape(2, 48, 48)
+    figure = pictures({"plain": faces, "hot": faces}, ["a", "b"], "Faces", "made up", {"hot": heat})
+    axes = np.array(figure.axes).reshape(2, 2)
+    assert [axis.get_title("center") for axis in axes[0]] == ["a", "b"]
+    assert [axis.get_ylabel() for axis in axes[:, 0]] == ["plain", "hot"]
+    assert [[len(axis.images) for axis in row] for row in axes] == [[1, 1], [2, 2]]
+    assert np.array_equal(axes[0, 1].images[0].get_array(), faces[1])
+    laid_over = axes[1, 1].images[1]
+    assert np.array_equal(laid_over.get_array(), heat[1]) and laid_over.get_clim() == (0, 1)
+    assert figure.get_suptitle() == "Faces" and figure.get_supxlabel() == "made up"
+    coloured = pictures({"": [np.zeros((36, 72, 3))] * 3}, ["a", "b", "c"], "Filters")
+    assert coloured.get_figheight() < 4  # as flat as its pictures
+
+
+def test_curves_keep_a_look_for_each_name_in_all_panels():
+    left = pd.DataFrame({"one": [0.1, 0.2], "two": [0.3, np.nan]}, index=[0, 1])
+    figure = curves({"a": left, "b": left[["two"]]}, "epoch", "share", "Lines", shares="y")
+    first, second = figure.axes
+    assert [line.get_xydata().tolist() for line in first.lines] == [[[0, 0.1], [1, 0.2]], [[0, 0.3]]]
+    assert first.lines[1].get_color() == second.lines[0].get_color() != first.lines[0].get_color()
+    assert first.lines[1].get_marker() == second.lines[0].get_marker() != first.lines[0].get_marker()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "two"]
+    assert first.get_xlabel() == "epoch" and first.get_ylabel() == "share" and second.get_title("left") == "b"
+    figure.canvas.draw()
+    assert all("%" in tick.get_text() for tick in first.get_yticklabels() if tick.get_text())
