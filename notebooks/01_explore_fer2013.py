@@ -46,14 +46,17 @@ seed = 0
 from collections import Counter
 from itertools import combinations
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
-from fer_nb_utils.classes import CLASSES
+from fer_nb_utils.classes import CLASS_COLORS, CLASSES
 from fer_nb_utils.data.audit import audit_index, index, load_index
 from fer_nb_utils.data.dataset import PUBLISHED, count_images, load, split_validation
-from fer_nb_utils.figures.data import class_counts, pictures, pixel_statistics
+from fer_nb_utils.figures.data import class_counts, pictures
+from fer_nb_utils.figures.style import INK, finish, style
 from fer_nb_utils.networks.load import EMBEDDED, load_network
 from fer_nb_utils.results.paper import PAPER_COUNTS
 from fer_nb_utils.series import widgets
@@ -163,7 +166,19 @@ show_figure(figure)
 # The wider a shape, the more images have that value; the lines inside are the class's quartiles, and the dotted line
 # through all of them is the median of all images.
 
+
 # %%
+@style()
+def pixel_statistics(index, note):
+    figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.6), sharey=True)
+    looks = {"hue": "label", "palette": CLASS_COLORS, "saturation": 1, "legend": False, "inner": "quart", "cut": 0}
+    for axis, column, title in zip(axes, ("mean", "std"), ("Brightness", "Contrast"), strict=True):
+        sns.violinplot(index, x=column, y="label", order=CLASSES, density_norm="width", ax=axis, **looks)
+        axis.axvline(index[column].median(), color=INK, linewidth=1, linestyle=":")
+        axis.set(title=title, xlabel=f"{column} of an image's pixels", ylabel="", xlim=(0, None))
+    return finish(figure, "Brightness and contrast of the images, by class", note)
+
+
 figure = pixel_statistics(table, note=dataset.name)
 work.save_figure(figure, "data_pixel_statistics")
 show_figure(figure)

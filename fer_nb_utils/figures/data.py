@@ -1,4 +1,4 @@
-"""Figures of images: how many, how bright, and rows of pictures.
+"""Figures of images: how many, and rows of pictures.
 
 Faces are shown pixel by pixel, unsmoothed, which also halves the size of the notebooks.
 """
@@ -8,10 +8,9 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 
 from ..classes import CLASS_COLORS, CLASSES, USAGES
-from .style import FAINT, INK, SMALL, WIDTH, bare, finish, style
+from .style import FAINT, SMALL, WIDTH, bare, finish, style
 
 Rows = Mapping[str, Sequence[np.ndarray]]  # pictures by the name of their row
 
@@ -32,22 +31,6 @@ def class_counts(counts: pd.DataFrame, note: str = "") -> plt.Figure:
         axis.grid(axis="y", visible=False)
     axes[0, 0].invert_yaxis()
     return finish(figure, "Images per class and split", note)
-
-
-@style()
-def pixel_statistics(index: pd.DataFrame, note: str = "") -> plt.Figure:
-    """Brightness and contrast per class; `index`: an image a row, with label (name), mean, std (0..1)."""
-    figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.6), sharey=True)
-    panels = {"mean": ("Brightness", "mean"), "std": ("Contrast", "standard deviation")}
-    for axis, (column, (title, measure)) in zip(axes, panels.items(), strict=True):
-        colors = {"hue": "label", "palette": CLASS_COLORS, "saturation": 1, "legend": False, "linewidth": 0.9}
-        shape = {"inner": "quart", "density_norm": "width", "cut": 0}
-        sns.violinplot(index, x=column, y="label", order=CLASSES, ax=axis, **colors, **shape)
-        axis.axvline(index[column].median(), color=INK, linewidth=1, linestyle=":")
-        axis.set(title=title, xlabel=f"{measure} of an image's pixels", ylabel="")
-        axis.set_xlim(left=0)
-    figure.get_layout_engine().set(wspace=0.05)  # keeps the panels' outer tick labels apart
-    return finish(figure, "Brightness and contrast of the images, by class", note)
 
 
 @style()

@@ -6,7 +6,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.patches import Patch
 
 from ..classes import CLASS_COLORS, CLASSES
 from ..results import measures
@@ -75,19 +74,13 @@ def roc_curves(runs: Mapping[str, pd.DataFrame], note: str = "") -> plt.Figure:
 def class_f1(table2: pd.DataFrame, note: str = "") -> plt.Figure:
     """F1 of each class (`measures.table2` or `per_class`) beside the paper's Table 2."""
     figure, axis = plt.subplots(figsize=(8.5, 3.9))
-    places = np.arange(len(CLASSES))
-    ours, paper = (table.loc[list(CLASSES), "f1"] for table in (table2, PAPER_TABLE2))
-    hatched = {"facecolor": "white", "hatch": "////", "linewidth": 1.2}
-    left = axis.bar(places - 0.2, ours, 0.38, color=CLASS_COLORS.values())
-    right = axis.bar(places + 0.2, paper, 0.38, edgecolor=CLASS_COLORS.values(), **hatched)
-    for bars in (left, right):
-        axis.bar_label(bars, fmt="%.2f", padding=2, fontsize=SMALL, color=FAINT)
+    bars = axis.bar(CLASSES, table2.loc[list(CLASSES), "f1"], 0.7, color=CLASS_COLORS.values())
+    axis.bar_label(bars, fmt="%.2f", label_type="center")
+    axis.plot(CLASSES, PAPER_TABLE2["f1"], "_", color=INK, markersize=36, markeredgewidth=1.6)
     axis.set(ylabel="F1", ylim=(0, 1.05))
-    axis.set_xticks(places, CLASSES)
     axis.grid(axis="x", visible=False)
-    ours, paper = Patch(facecolor=FAINT, label="ours"), Patch(edgecolor=FAINT, label="paper (mean of three models)")
-    paper.set(**hatched)
-    legend_below_title(figure, [ours, paper], 2)
+    paper = plt.Line2D([], [], color=INK, marker="_", markersize=14, linestyle="", label="paper (mean of three models)")
+    legend_below_title(figure, [paper], 1)
     return finish(figure, "F1 of each expression", note)
 
 

@@ -26,18 +26,15 @@ def training_curves(
         by_epoch = pd.concat(histories[name]).groupby("epoch", as_index=False)
         history, lowest, highest = by_epoch.mean(), by_epoch.min(), by_epoch.max()
         epochs = history["epoch"]
-        for axis, measure in ((loss, "loss"), (accuracy, "accuracy")):
-            for part in ("train", "validation")[measure == "loss" and name in smoothed :]:
-                band = lowest[f"{part}_{measure}"], highest[f"{part}_{measure}"]
-                axis.fill_between(epochs, *band, color=color, alpha=0.18, linewidth=0)
         line = {"color": color, "marker": marker, "markersize": 5, "markevery": max(1, len(history) // 10)}
         handles.append(plt.Line2D([], [], label=name, **line))
-        if name not in smoothed:
-            loss.plot(epochs, history["train_loss"], **line)
-        accuracy.plot(epochs, history["train_accuracy"], **line)
+        for axis, measure in ((loss, "loss"), (accuracy, "accuracy")):
+            for part, looks in (("train", line), ("validation", line | VALIDATION)):
+                column = f"{part}_{measure}"
+                if column != "train_loss" or name not in smoothed:
+                    axis.fill_between(epochs, lowest[column], highest[column], color=color, alpha=0.18, linewidth=0)
+                    axis.plot(epochs, history[column], **looks)
         clock.plot(epochs, history["seconds"].cumsum() / (60 if minutes else 1), **line)
-        loss.plot(epochs, history["validation_loss"], **line | VALIDATION)
-        accuracy.plot(epochs, history["validation_accuracy"], **line | VALIDATION)
     for axis, title in {loss: "Loss", accuracy: "Accuracy", clock: "Training time"}.items():
         axis.set(title=title, xlabel="epoch")
         axis.xaxis.set_major_locator(plt.MaxNLocator(integer=True, min_n_ticks=1))

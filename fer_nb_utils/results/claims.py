@@ -10,7 +10,6 @@ differ in the seed, and that of the choice of test images. Which network is bett
 """
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from itertools import chain, combinations, product
 
 import numpy as np
@@ -20,9 +19,10 @@ from ..classes import CLASSES
 from ..networks.resnets import MODELS
 from .comparison import Contrast, compare_models, cost_table, seed_tests, seeds_needed, unlike_times
 from .fusion import with_features
-from .measures import bootstrap, correct
+from .measures import correct
 from .paper import PAPER_CLAIMS
 from .run_folder import Run
+from .seeds import Seeds
 
 IN_THESE_RUNS = {True: "true", False: "false", None: "undecided"}
 VERDICTS = {True: "holds here", False: "does not hold here", None: "cannot tell"}
@@ -56,26 +56,6 @@ DESCRIPTION = {
 }  # fmt: skip
 # Settings of former versions, and what is always done now.
 FORMER = {"optimizer": "adamw", "schedule": "cosine", "patience": 0, "validation": "stratified"}
-
-
-class Seeds(tuple[Run, ...]):
-    """The runs of one network, which differ in the seed alone."""
-
-    @property
-    def accuracy(self) -> np.ndarray:
-        """Training accuracy (seeds, epochs)."""
-        return np.stack([run.history["train_accuracy"].to_numpy(float) for run in self])
-
-    def tested(self, expression: str, measure: str) -> np.ndarray:
-        """A measure on the full test set (seeds,): of an expression, or of "all"; NaN where it is undefined."""
-        full = [run.metrics["full"] | {"all": run.metrics["full"]} | run.metrics["full"]["per_class"] for run in self]
-        return np.array([one[expression][measure] for one in full], float)
-
-    @cached_property
-    def draws(self) -> pd.DataFrame:
-        """`bootstrap` of the mean over the seeds."""
-        return bootstrap(*(run.predictions.sort_values("file") for run in self), n=400)
-
 
 Groups = Mapping[str, Seeds]
 Finding = tuple[bool | None, str]  # whether the statement is true of the runs (None: undecided), and the evidence

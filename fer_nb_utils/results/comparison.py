@@ -12,8 +12,9 @@ from statsmodels.stats import contingency_tables
 from statsmodels.stats.multitest import multipletests
 
 from ..errors import UserError
-from .measures import bootstrap, correct
+from .measures import correct
 from .run_folder import Run
+from .seeds import Seeds
 
 Contrast = tuple[list[np.ndarray], float]  # arguments of `seed_test`: samples, and variance between images
 
@@ -52,14 +53,11 @@ def compare_networks(groups: Mapping[str, Sequence[Run]], measure: str = "accura
     `measure`: one of Table 1. Columns: difference, error, p_value, seeds_needed (to find such a difference at 5 %, see
     `seeds_needed`), p_holm. NaN where a network has one run: one seed cannot tell networks apart.
     """
-    values = {name: np.array([run.metrics["full"][measure] for run in runs]) for name, runs in groups.items()}
-    draws = {
-        name: bootstrap(*(run.predictions.sort_values("file") for run in runs), n=400)["all", measure]
-        for name, runs in groups.items()
-    }
+    seeds = {name: Seeds(runs) for name, runs in groups.items()}
     contrasts = {}
-    for a, b in combinations(groups, 2):
-        contrasts[f"{a} - {b}"] = [values[a], -values[b]], float((draws[a] - draws[b]).var())
+    for a, b in combinations(seeds, 2):
+        variance = (seeds[a].draws["all", measure] - seeds[b].draws["all", measure]).var()
+        contrasts[f"{a} - {b}"] = [seeds[a].tested("all", measure), -seeds[b].tested("all", measure)], variance
     table = seed_tests(contrasts)
     table["seeds_needed"] = [seeds_needed(test, 0.05) for _, test in table.iterrows()]
     table = table[["estimate", "error", "p_value", "seeds_needed", "p_holm"]]

@@ -6,14 +6,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import seaborn as sns
 from made_up_predictions import HALF, random_table
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.text import Text
+from notebook_functions import functions_of
 
 from fer_nb_utils.classes import CLASS_COLORS, CLASSES
 from fer_nb_utils.data.dataset import PUBLISHED, Dataset
+from fer_nb_utils.figures import style as figures_style
 from fer_nb_utils.figures.architecture import draw_architecture
-from fer_nb_utils.figures.data import class_counts, pictures, pixel_statistics
+from fer_nb_utils.figures.data import class_counts, pictures
 from fer_nb_utils.figures.results import (
     LADDER,
     accuracy_cost,
@@ -31,6 +34,8 @@ from fer_nb_utils.results.paper import PAPER_TABLE2
 from fer_nb_utils.results.run_folder import Run
 
 NOTE = "synthetic sample"
+NEEDED = {"plt": plt, "sns": sns, "CLASSES": CLASSES, "CLASS_COLORS": CLASS_COLORS} | vars(figures_style)
+pixel_statistics = functions_of("01_explore_fer2013", **NEEDED)["pixel_statistics"]
 NAMES = ["resnet18", "resnet34", "resnet50"]
 DEPTHS = ["resnet18 fc", "resnet18 layer4 cached", "resnet18 layer4", "resnet18 all"]
 
@@ -184,7 +189,7 @@ def test_class_counts_draws_each_split():
 
 
 def test_pixel_statistics_is_by_class():
-    axes = pixel_statistics(faces_index()).axes
+    axes = pixel_statistics(faces_index(), NOTE).axes
     assert [tick.get_text() for tick in axes[0].get_yticklabels()] == list(CLASSES)
     assert axes[0].lines[-1].get_xdata()[0] == pytest.approx(0.5)
 
@@ -285,9 +290,10 @@ def test_roc_curves_name_each_auc_and_differ_in_their_lines():
 
 def test_class_f1_stands_beside_the_paper():
     table = measures.table2({"a": random_table()})
-    bars = class_f1(table).axes[0].patches
-    assert [bar.get_height() for bar in bars] == pytest.approx([*table["f1"], *PAPER_TABLE2["f1"]])
-    assert [bool(bar.get_hatch()) for bar in bars] == [False] * 7 + [True] * 7
+    axis = class_f1(table).axes[0]
+    assert [bar.get_height() for bar in axis.patches] == pytest.approx([*table["f1"]])
+    assert axis.lines[0].get_ydata().tolist() == PAPER_TABLE2["f1"].tolist()
+    assert texts(axis) == [f"{value:.2f}" for value in table["f1"]]
 
 
 def test_accuracy_cost_places_and_sizes_each_run():

@@ -217,7 +217,8 @@ def group(name, shares, images=700):
         table = pd.DataFrame(np.eye(7)[guesses], columns=list(CLASSES))
         identity = {"file": [str(i) for i in range(images)], "usage": "PublicTest", "label": np.array(CLASSES)[labels]}
         table = pd.DataFrame(identity).join(table)
-        runs.append(Run(None, {}, None, table, {"full": {"accuracy": float((guesses == labels).mean())}}))
+        full = {"accuracy": float((guesses == labels).mean()), "per_class": {}}
+        runs.append(Run(None, {}, None, table, {"full": full}))
     return runs
 
 
