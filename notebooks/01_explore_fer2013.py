@@ -46,13 +46,17 @@ seed = 0
 from collections import Counter
 from itertools import combinations
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
+from fer_nb_utils.classes import CLASS_COLORS, CLASSES
 from fer_nb_utils.data.audit import audit_index, index, load_index
 from fer_nb_utils.data.dataset import PUBLISHED, count_images, load, split_validation
-from fer_nb_utils.figures.data import class_counts, face_grid, mean_faces, pixel_statistics
+from fer_nb_utils.figures.data import class_counts, pictures
+from fer_nb_utils.figures.style import INK, finish, style
 from fer_nb_utils.networks.load import EMBEDDED, load_network
 from fer_nb_utils.results.paper import PAPER_COUNTS
 from fer_nb_utils.series import widgets
@@ -112,7 +116,8 @@ show_figure(figure)
 
 # %%
 if dataset.name != "FER-2013":
-    figure = face_grid(dataset, note=dataset.name)
+    rows = {name: dataset.images[dataset.labels == label][:8] for label, name in enumerate(CLASSES)}
+    figure = pictures(rows, [""] * 8, "The first faces of each class", note=dataset.name, limits=(0, 255))
     work.save_figure(figure, "data_faces")
     show_figure(figure)
 
@@ -139,12 +144,16 @@ show_figure(puppet_sheet(load_network()), photographs=True)
 Puppet({"FER-2013": EMBEDDED})
 
 # %% [markdown]
-# The mean of a class keeps what its faces share. Below it, what sets it apart: yellow is brighter than the average
-# face, blue is darker. Look for the brows of *angry*, the cheeks and mouth of *happy*, the open mouth of *surprise*.
-# Where images are few, as for *disgust*, single faces still show through.
+# The mean of a class keeps what its faces share. Below it, what sets it apart: white is brighter than the average face,
+# black is darker, grey is like it. Look for the brows of *angry*, the cheeks and mouth of *happy*, the open mouth of
+# *surprise*. Where images are few, as for *disgust*, single faces still show through.
 
 # %%
-figure = mean_faces(dataset, note=dataset.name)
+means = np.stack([dataset.images[dataset.labels == label].mean(axis=0) for label in range(7)]) / 255
+apart = means - means.mean(axis=0)
+rows = {"mean": means, "difference": 0.5 + 0.5 * apart / np.abs(apart).max()}
+title = "Mean face of each class, and its difference from the average"
+figure = pictures(rows, CLASSES, title, note=dataset.name, limits=(0, 1))
 work.save_figure(figure, "data_mean_faces")
 show_figure(figure)
 
@@ -157,7 +166,19 @@ show_figure(figure)
 # The wider a shape, the more images have that value; the lines inside are the class's quartiles, and the dotted line
 # through all of them is the median of all images.
 
+
 # %%
+@style()
+def pixel_statistics(index, note):
+    figure, axes = plt.subplots(1, 2, figsize=(9.5, 3.6), sharey=True)
+    looks = {"hue": "label", "palette": CLASS_COLORS, "saturation": 1, "legend": False, "inner": "quart", "cut": 0}
+    for axis, column, title in zip(axes, ("mean", "std"), ("Brightness", "Contrast"), strict=True):
+        sns.violinplot(index, x=column, y="label", order=CLASSES, density_norm="width", ax=axis, **looks)
+        axis.axvline(index[column].median(), color=INK, linewidth=1, linestyle=":")
+        axis.set(title=title, xlabel=f"{column} of an image's pixels", ylabel="", xlim=(0, None))
+    return finish(figure, "Brightness and contrast of the images, by class", note)
+
+
 figure = pixel_statistics(table, note=dataset.name)
 work.save_figure(figure, "data_pixel_statistics")
 show_figure(figure)

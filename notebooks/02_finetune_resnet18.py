@@ -56,6 +56,7 @@ cached_views = 2  # copies of each image whose frozen features are kept; 0: a fr
 # %%
 from dataclasses import replace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
@@ -64,13 +65,15 @@ import torch.nn.functional as F
 from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.data.dataset import load, split_validation
 from fer_nb_utils.figures.architecture import draw_architecture
-from fer_nb_utils.figures.data import augmented_faces, mistaken_faces
-from fer_nb_utils.figures.results import accuracy_intervals, confusion_matrices
-from fer_nb_utils.figures.training import freezing_comparison, training_curves
+from fer_nb_utils.figures.data import pictures
+from fer_nb_utils.figures.results import confusion_matrices
+from fer_nb_utils.figures.style import finish, style
+from fer_nb_utils.figures.training import training_curves
 from fer_nb_utils.networks.cost import count_parameters
 from fer_nb_utils.networks.resnets import build_model, frozen_stages, train_mode
 from fer_nb_utils.networks.transforms import Augment, Preprocess, batches
 from fer_nb_utils.results.comparison import common_protocol
+from fer_nb_utils.results.paper import PAPER_CLAIMS
 from fer_nb_utils.results.reference_runs import reference_runs
 from fer_nb_utils.series import widgets
 from fer_nb_utils.series.show import show_figure, show_table
@@ -146,8 +149,9 @@ for name in ("bn1.running_mean", "layer4.1.bn2.running_mean"):
 faces = torch.from_numpy(train.images[[np.flatnonzero(train.labels == label)[0] for label in range(7)]])
 generator = torch.Generator().manual_seed(seed)
 draws = torch.stack([Augment()(faces, 48, generator)[:, 0] for _ in range(6)], dim=1)
-figure = augmented_faces(faces.numpy() / 255, draws.numpy(), CLASSES, note=dataset.name)
-show_figure(figure)
+rows = {name: [face / 255, *drawn] for name, face, drawn in zip(CLASSES, faces.numpy(), draws.numpy(), strict=True)}
+columns = ["original", *(f"draw {number}" for number in range(1, 7))]
+show_figure(pictures(rows, columns, "What the augmentation does", dataset.name, limits=(0, 1)))
 
 # %% [markdown]
 # With a running kernel, turn the knobs: which strength would make a sad face hard to tell from a neutral one?
@@ -240,11 +244,22 @@ same = layer4 == config  # then it has just been trained
 layer4_run = run if same else experiment.run(layer4, dataset, work.run_folder("resnet18_layer4"), device)
 assert layer4_run.history["train_accuracy"].max() > fc_run.history["train_accuracy"].max()
 
+# %% [markdown]
+# The dotted lines are the paper's two numbers:
+
+
 # %% tags=["nbval-ignore-output"]
-protocol = common_protocol({"fc": [fc_run], "layer4 + fc": [layer4_run]})
-figure = freezing_comparison(fc_run.history, layer4_run.history, note=protocol)
-work.save_figure(figure, "freezing_resnet18")
-show_figure(figure)
+def show_freezing(fc, layer4, place):
+    runs = {"fc": [fc], "layer4 + fc": [layer4]}
+    histories = {name: [run.history for run in group] for name, group in runs.items()}
+    figure = training_curves(histories, common_protocol(runs))
+    for accuracy in PAPER_CLAIMS["unfreeze"].numbers.values():
+        figure.axes[1].axhline(accuracy, color="grey", linestyle=":", linewidth=1.2)
+    place.save_figure(figure, "freezing_resnet18")
+    show_figure(figure)
+
+
+show_freezing(fc_run, layer4_run, work)
 
 # %% [markdown]
 # ## The test, once
@@ -268,11 +283,14 @@ work.save_figure(figure, "confusion_resnet18")
 show_figure(figure)
 
 # %% [markdown]
-# The mistakes that the network was surest of (of FER-2013 none are shown in this figure):
+# The mistakes that the network was surest of, each below its label and the answer (of FER-2013 none are shown here):
 
 # %% tags=["nbval-ignore-output"]
-if dataset.name != "FER-2013":
-    figure = mistaken_faces(dataset, widgets.find_mistakes(run.predictions), note=run.protocol)
+mistakes = widgets.find_mistakes(run.predictions).head(7)
+if len(mistakes) and dataset.name != "FER-2013":
+    faces = test.images[pd.Index(test.files).get_indexer(mistakes["file"])]
+    names = [f"{m.label}, taken\nfor {m.predicted}\n{m.confidence:.0%}" for m in mistakes.itertuples()]
+    figure = pictures({"": faces}, names, "The most confident mistakes", run.protocol, limits=(0, 255))
     work.save_figure(figure, "mistakes_resnet18")
     show_figure(figure)
 
@@ -324,8 +342,14 @@ work.save_table(transfer, "transfer_resnet18")
 show_table(transfer)
 
 # %% tags=["nbval-ignore-output"]
-metrics = {name: {"full": one.metrics["full"]} for name, one in rivals.items()}
-figure = accuracy_intervals(metrics, common_protocol({name: [one] for name, one in rivals.items()}))
+low, high = np.array([one.metrics["full"]["intervals"]["accuracy"] for one in rivals.values()]).T
+tested = transfer["test (best epoch)"]
+with style():
+    figure, axis = plt.subplots(figsize=(8.5, 3.2))
+    axis.errorbar(tested, transfer.index, xerr=(tested - low, high - tested), fmt="o", color="black")
+    axis.invert_yaxis()
+    axis.set_xlabel("accuracy on the full test set, with 95 % interval")
+    finish(figure, "Test accuracy", common_protocol({name: [one] for name, one in rivals.items()}))
 work.save_figure(figure, "transfer_resnet18")
 show_figure(figure)
 
@@ -373,11 +397,7 @@ show_results({name: reference[name] for name in names})
 # another start, label smoothing, another learning rate and fewer epochs, these runs do not say what made it so.
 
 # %%
-fc_real, layer4_real = reference["resnet18_fc_seed0"], reference["resnet18_layer4_seed0"]
-protocol = common_protocol({"fc": [fc_real], "layer4 + fc": [layer4_real]})
-figure = freezing_comparison(fc_real.history, layer4_real.history, note=protocol)
-work.reference.save_figure(figure, "freezing_resnet18")
-show_figure(figure)
+show_freezing(reference["resnet18_fc_seed0"], reference["resnet18_layer4_seed0"], work.reference)
 
 # %% [markdown]
 # ## What caching trades away

@@ -164,13 +164,12 @@ show_training(paper, work.reference)
 # %%
 def beside_paper(ours, paper, trainings):
     same_data = all(runs[0].config["data"]["name"] == "FER-2013" for runs in trainings.values())
-    compared = comparison.compare_with_paper(ours, paper.loc[paper.index.isin(ours.index)], same_data)
-    columns = ["ours", "paper", "difference"] if same_data else ["ours", "paper"]
-    compared = compared[columns].rename_axis(columns="from")
-    rows = {name: part.droplevel(0).T for name, part in compared.groupby(level=0, sort=False)}
-    table = pd.concat(rows, names=paper.index.names)
-    images = [None if pd.isna(count) else int(count) for count in table["support"]]  # their difference is nobody's
-    return table.assign(support=pd.Series(images, table.index, dtype=object))
+    paper = paper.loc[paper.index.isin(ours.index)]
+    parts = {"ours": ours.loc[paper.index, paper.columns].astype({"support": int}), "paper": paper}
+    if same_data:
+        parts["difference"] = (ours - paper).loc[paper.index, paper.columns].assign(support=None)
+    table = pd.concat(parts, names=["from"]).swaplevel()
+    return table.loc[[(name, part) for name in paper.index for part in parts]]
 
 
 def show_table1(trainings, place):

@@ -56,9 +56,11 @@ from base64 import b64encode
 from io import BytesIO
 
 import ipywidgets
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import PIL.Image
+import seaborn as sns
 import torch
 import torch.nn.functional as F
 from sklearn.decomposition import PCA
@@ -66,9 +68,11 @@ from sklearn.manifold import TSNE
 from torch import nn
 from torchcam.methods import LayerCAM
 
-from fer_nb_utils.classes import CLASSES
+from fer_nb_utils.classes import CLASS_COLORS, CLASSES
 from fer_nb_utils.data.dataset import load, split_validation
-from fer_nb_utils.figures.inside import curves, pictures, scattered
+from fer_nb_utils.figures.data import pictures
+from fer_nb_utils.figures.results import curves
+from fer_nb_utils.figures.style import WIDTH, bare, finish, style
 from fer_nb_utils.files import atomic_path
 from fer_nb_utils.networks.load import load_network
 from fer_nb_utils.networks.prediction import predict
@@ -445,7 +449,16 @@ for name, model in models.items():
 
 # %% tags=["nbval-ignore-output"]
 expressions = np.array(CLASSES)[sorted_labels]
-figure = scattered(points, expressions, "Test images as the networks sort them: PCA, then t-SNE", protocol)
+looks = {"hue_order": CLASSES, "palette": CLASS_COLORS, "style_order": CLASSES, "markers": list("osP^DvX"), "s": 20}
+with style():
+    figure, axes = plt.subplots(1, len(points), figsize=(WIDTH, 4.2))
+    for axis, (panel, flat) in zip(axes, points.items(), strict=True):
+        sns.scatterplot(x=flat[:, 0], y=flat[:, 1], hue=expressions, style=expressions, ax=axis, **looks)
+        axis.legend().set_visible(axis is axes[-1])
+        bare(axis)
+        axis.set_title(panel)
+    sns.move_legend(axes[-1], "upper left", bbox_to_anchor=(1, 1))
+    finish(figure, "Test images as the networks sort them: PCA, then t-SNE", protocol)
 work.save_figure(figure, "inside_tsne")
 show_figure(figure)
 

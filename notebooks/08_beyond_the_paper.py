@@ -75,8 +75,8 @@ from sklearn.svm import SVC, LinearSVC
 
 from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.data.dataset import load
-from fer_nb_utils.data.handmade_features import gradients, lbp, moments
-from fer_nb_utils.figures.inside import curves, pictures
+from fer_nb_utils.figures.data import pictures
+from fer_nb_utils.figures.results import curves
 from fer_nb_utils.networks.prediction import predict
 from fer_nb_utils.networks.resnets import build_model, split_at
 from fer_nb_utils.networks.transforms import Preprocess, batches
@@ -116,10 +116,47 @@ protocol = comparison.common_protocol({name: [run] for name, run in networks.ite
 # %% [markdown]
 # ## What people built by hand
 #
-# *Local Binary Patterns* ask of each pixel which of its eight neighbours are as light: 59 kinds of texture, counted in
-# 6 x 6 cells. *HOG* counts the directions of edges in cells. *Higher-order statistics* are mean, variance, skewness and
-# kurtosis of the grey levels in cells. None of them has learnt anything. Below what LBP and HOG see in drawn faces
-# (LBP: one grey level for each kind of texture).
+# *Local Binary Patterns* ([Ojala et al. 2002](https://doi.org/10.1109/TPAMI.2002.1017623)) ask of each pixel which of
+# its eight neighbours are as light: 59 kinds of texture, counted in 6 x 6 cells. *HOG*, histograms of oriented
+# gradients ([Dalal and Triggs 2005](https://doi.org/10.1109/CVPR.2005.177)), counts the directions of edges in cells,
+# contrast evened out in blocks of 2x2. *Higher-order statistics* are mean, variance, skewness and kurtosis of the grey
+# levels in cells. None of them has learnt anything.
+
+
+# %%
+def split_cells(images, cell):
+    """(n, height, width) -> (n, cells, pixels of a cell)"""
+    n, rows, columns = len(images), images.shape[1] // cell, images.shape[2] // cell
+    grid = images.reshape(n, rows, cell, columns, cell)
+    return grid.swapaxes(2, 3).reshape(n, rows * columns, cell * cell)
+
+
+def lbp(images):
+    """The square roots of the shares of the 59 patterns in each cell of 8 x 8 pixels."""
+    codes = [local_binary_pattern(image, 8, 1, "nri_uniform") for image in images]
+    cells = split_cells(np.array(codes, np.uint8), 8)
+    shares = np.stack([(cells == code).mean(axis=2, dtype=np.float32) for code in range(59)], axis=2)
+    return np.sqrt(shares).reshape(len(images), -1)
+
+
+# %%
+def gradients(images):
+    shape = {"orientations": 9, "pixels_per_cell": (6, 6), "cells_per_block": (2, 2)}
+    return np.array([hog(image, **shape) for image in images], np.float32)
+
+
+def moments(images):
+    """Skewness and kurtosis of a constant cell are 0."""
+    cells = split_cells(images, 6).astype(np.float32) / 255
+    mean, deviation = cells.mean(axis=2), cells.std(axis=2)
+    varied = deviation > 1e-4
+    z = (cells - mean[..., None]) / np.where(varied, deviation, 1)[..., None]
+    skewness, kurtosis = (z**3).mean(axis=2), np.where(varied, (z**4).mean(axis=2) - 3, 0)
+    return np.concatenate([mean, deviation**2, skewness, kurtosis], axis=1).astype(np.float32)
+
+
+# %% [markdown]
+# What LBP and HOG see in drawn faces (LBP: one grey level for each kind of texture):
 
 # %%
 drawn = load("sample")  # FER-2013's faces are not shown

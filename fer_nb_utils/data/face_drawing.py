@@ -15,8 +15,8 @@ SHIFT = 4  # fractional bits of OpenCV's drawing coordinates
 
 
 def _trait(low: float, high: float) -> float:
-    """A field with the range that it is drawn from, and the middle of it as default."""
-    return field(default=(low + high) / 2, metadata={"range": (low, high)})
+    """A field with the range that it is drawn from."""
+    return field(metadata={"range": (low, high)})
 
 
 @dataclass(frozen=True)

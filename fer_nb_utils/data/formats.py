@@ -18,7 +18,6 @@ from typing import IO, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
-from tqdm import tqdm
 
 from ..classes import CLASSES, USAGES
 from ..errors import DataError
@@ -59,13 +58,13 @@ Row = tuple[np.ndarray, int, str, str, bool]  # image, label, usage, path, conve
 
 def read(path: Path) -> Decoded:
     """Decode the data set at `path`; raises DataError, or what `one_sentence` turns into it."""
-    with _members(path) as (sizes, open_member):
-        names = {name: _parts(name) for name in sizes if not _is_junk(_parts(name))}
+    with _members(path) as (stored, open_member):
+        names = {name: _parts(name) for name in stored if not _is_junk(_parts(name))}
         if faces := _find_faces(names, path):
             rows = _read_faces(faces, open_member, path)
         else:
             member = _find_csv(names, path)
-            rows = _read_csv(open_member(member), path if path.name == member else path / member, sizes[member])
+            rows = _read_csv(open_member(member), path if path.name == member else path / member)
         images, labels, usage, paths, converted = map(np.array, zip(*rows, strict=True))
     for split, mask in (("train", usage == "Training"), ("test", usage != "Training")):
         if not mask.any():
@@ -121,11 +120,10 @@ def _walk(folder: Path, prefix: str = "", above: tuple[str, ...] = ()) -> Iterat
 
 
 @contextmanager
-def _members(path: Path) -> Iterator[tuple[dict[str, int], Callable[[str], IO[bytes]]]]:
-    """The files of a folder, zip, tar or lone CSV, in stored order: {name: size}, and how to open one."""
+def _members(path: Path) -> Iterator[tuple[list[str], Callable[[str], IO[bytes]]]]:
+    """The names of the files of a folder, zip, tar or lone CSV, in stored order, and how to open one."""
     if path.is_dir():
-        sizes = {name: stat.st_size for name, stat in _walk(path)}
-        yield sizes, lambda name: (path / name).open("rb")
+        yield [name for name, _ in _walk(path)], lambda name: (path / name).open("rb")
         return
     if not path.is_file():  # a pipe that nobody fills would never end
         raise DataError(f"{path} is neither a file nor a folder: give the path of FER-2013")
@@ -133,14 +131,13 @@ def _members(path: Path) -> Iterator[tuple[dict[str, int], Callable[[str], IO[by
         magic = stream.read(2)
     if magic == b"PK":
         with zipfile.ZipFile(path) as archive:
-            yield {item.filename: item.file_size for item in archive.infolist() if not item.is_dir()}, archive.open
+            yield [item.filename for item in archive.infolist() if not item.is_dir()], archive.open
     elif path.name.lower().endswith(CSV_ENDS):
-        yield {path.name: path.stat().st_size}, lambda _: path.open("rb")
+        yield [path.name], lambda _: path.open("rb")
     elif magic == GZIP or ".tar" in path.name.lower():
         with tarfile.open(path) as archive:
             files = {item.name: item for item in archive if item.isfile() or item.islnk()}
-            sizes = {name: item.size for name, item in files.items()}
-            yield sizes, lambda name: archive.extractfile(files[name])
+            yield list(files), lambda name: archive.extractfile(files[name])
     else:
         raise DataError(f"{path} is neither a zip, a tar.gz nor a CSV (a web page?): download it again")
 
@@ -235,22 +232,19 @@ def _find_csv(names: dict[str, tuple[str, ...]], path: Path) -> str:
     raise DataError(f"{path} holds no images in train/<class> and test/<class>, and no fer2013.csv: {remedy}")
 
 
-def _read_csv(stream: IO[bytes], where: Path, size: int) -> Iterator[Row]:
-    with stream, progress_bar(desc=where.name, total=size, unit="B", unit_scale=True) as bar:
+def _read_csv(stream: IO[bytes], where: Path) -> Iterator[Row]:
+    with stream:
         if stream.peek(2)[:2] == GZIP:
             stream = gzip.GzipFile(fileobj=stream)
         text = io.TextIOWrapper(stream, "utf-8-sig", errors="replace", newline="")
-        rows, number = csv.DictReader(_counted(text, where, bar)), 0
+        rows, number = csv.DictReader(_limited(text, where), restval=""), 0
         rows.fieldnames = [name.strip().lower() for name in rows.fieldnames or ()]
         missing = [name for name in CSV_COLUMNS if name not in rows.fieldnames]
         if missing:
             raise DataError(f"{where} has no column '{missing[0]}': {CSV_REMEDY}")
-        for number, row in enumerate(rows, 1):
-            cells = [row[name] for name in CSV_COLUMNS]
-            if None in cells:
-                raise DataError(f"{where}, line {rows.line_num}, is cut short: download it again")
+        for number, row in enumerate(progress_bar(desc=where.name, iterable=rows, unit="image"), 1):
             try:
-                image, label, usage = _parsed(*map(str.strip, cells))
+                image, label, usage = _parsed(*(row[name].strip() for name in CSV_COLUMNS))
             except ValueError as error:
                 line = f"{where}, line {rows.line_num}"
                 raise DataError(f"{line}, has {error}: correct it or download the file again") from None
@@ -259,14 +253,13 @@ def _read_csv(stream: IO[bytes], where: Path, size: int) -> Iterator[Row]:
             raise DataError(f"{where} has no rows: download it again")
 
 
-def _counted(text: io.TextIOBase, where: Path, bar: tqdm) -> Iterator[str]:
+def _limited(text: io.TextIOBase, where: Path) -> Iterator[str]:
     """The lines of `text`, none of them longer and all together no longer than FER-2013 in any form can be."""
     total = 0
     for line in iter(lambda: text.readline(MAX_LINE), ""):
         total += len(line)  # characters are bytes here: digits, blanks, and plain words
         if len(line) == MAX_LINE or total > MAX_TEXT:
             raise DataError(f"{where} is larger than a table of faces can be: {CSV_REMEDY}")
-        bar.update(len(line))
         yield line
 
 
@@ -275,13 +268,8 @@ def _parsed(label: str, pixels: str, usage: str) -> tuple[np.ndarray, int, str]:
     for what, text, allowed in (("label", label, CSV_LABELS), ("usage", usage, USAGES)):
         if text not in allowed:
             raise ValueError(f"the {what} '{text}' instead of one of {', '.join(allowed)}")
-    with warnings.catch_warnings(action="error", category=DeprecationWarning):  # numpy only warns
-        try:
-            values = np.fromstring(pixels, np.int64, sep=" ")
-        except (ValueError, DeprecationWarning):
-            raise ValueError("a pixel that is no whole number") from None
-    if len(values) != SIZE * SIZE:
-        raise ValueError(f"{len(values)} pixels instead of {SIZE * SIZE}")
-    if values.min() < 0 or values.max() > 255:
-        raise ValueError("a pixel outside 0 to 255")
-    return values.astype(np.uint8).reshape(SIZE, SIZE), CSV_LABELS[label], usage
+    try:
+        image = np.frombuffer(bytes(map(int, pixels.split())), np.uint8).reshape(SIZE, SIZE)
+    except ValueError:
+        raise ValueError(f"pixels that are not {SIZE * SIZE} whole numbers from 0 to 255") from None
+    return image, CSV_LABELS[label], usage

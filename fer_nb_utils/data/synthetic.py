@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 
 from ..classes import CLASSES, USAGES
+from .dataset import PUBLISHED
 from .face_drawing import HALF, Head, Identity, View, over
 
 ACTION_UNITS: dict[str, tuple[int, ...]] = {
@@ -24,8 +25,8 @@ ACTION_UNITS: dict[str, tuple[int, ...]] = {
     "surprise": (1, 2, 5, 26),  # inner and outer brow raiser, upper lid raiser, jaw drop
 }
 TWINS = 6  # test images of the sample that repeat a training image; the last one under another label
-TRAIN_COUNTS = (3995, 436, 4097, 7215, 4965, 4830, 3171)  # of FER-2013, in the order of CLASSES
-TEST_COUNTS = (958, 111, 1024, 1774, 1233, 1247, 831)
+TRAIN_COUNTS = PUBLISHED["Training"].to_numpy()  # in the order of CLASSES
+TEST_COUNTS = PUBLISHED[["PublicTest", "PrivateTest"]].sum(axis=1).to_numpy()
 UNIT = 0.37  # one head unit (half a head's height) as a fraction of the image's side, at scale 1
 
 
@@ -133,10 +134,10 @@ def make_sample(seed: int = 0, train: int = 1400, test: int = 350) -> tuple[np.n
     return images, labels, np.array(usage), np.array(files)
 
 
-def _class_labels(count: int, published: tuple[int, ...]) -> np.ndarray:
+def _class_labels(count: int, published: np.ndarray) -> np.ndarray:
     """`count` labels in the published proportions, with at least three of every class where there is room."""
     few = min(3, count // len(CLASSES))
-    counts = np.maximum(np.floor(np.array(published) / sum(published) * count).astype(int), few)
+    counts = np.maximum(np.floor(published / published.sum() * count).astype(int), few)
     counts[np.argmax(counts)] += count - counts.sum()
     return np.repeat(np.arange(len(CLASSES)), counts)
 

@@ -10,7 +10,7 @@ from matplotlib.path import Path
 from torch import nn
 
 from ..networks.cost import count_parameters, describe_layers, describe_stages, multiply_adds
-from .style import FAINT, INK, SMALL, WIDTH
+from .style import FAINT, INK, SMALL
 
 # told apart by hue, lightness and line style, so also in grey or without colour vision
 LOOKS = {
@@ -21,15 +21,13 @@ LOOKS = {
 FRAME = {"facecolor": "white", "edgecolor": "#9a9a9a", "linewidth": 0.8, "zorder": 0.5}  # of a block
 NOTES = """In brackets: channels, height, width.
 Batch normalisation and ReLU follow each convolution of a block,
-except the last: there ReLU follows the addition (+) of the shortcut.
-A double frame stands for several identical blocks in a row."""
+except the last: there ReLU follows the addition (+) of the shortcut."""
 
 # inches
 MARGIN, TITLE, GAP = 0.15, 0.55, 0.17
 STAGE_WIDTH, BLOCK_HEIGHT, PLAIN_HEIGHT = 2.1, 1.12, 0.28
-BLOCKS_LEFT, BLOCK_GAP, LINE_GAP, TEXT_WIDTH = MARGIN + STAGE_WIDTH + 0.4, 0.15, 0.24, 6.7
+BLOCKS_LEFT, LINE_GAP, FIGURE_WIDTH = MARGIN + STAGE_WIDTH + 0.4, 0.24, 9.5
 CONV_WIDTH, CONV_HEIGHT, CONV_GAP = 1.22, 0.42, 0.17
-PATH_MIDDLE = 0.1 + CONV_HEIGHT / 2  # above the bottom of a block
 
 
 @dataclass(frozen=True)
@@ -37,33 +35,27 @@ class Block:
     """A residual block, or a run of identical ones."""
 
     label: str
-    count: int
     path: list[tuple]  # rows of describe_layers on the main path
     shortcut: tuple | None  # the row of the projection, None where the input is added as it is
-
-    @property
-    def width(self) -> float:
-        return len(self.path) * (CONV_WIDTH + CONV_GAP) + 0.65
 
 
 def draw_architecture(model: nn.Module, name: str, image_size: int) -> plt.Figure:
     """Fig. 1 for a torchvision ResNet, called `name`, fed with RGB images of image_size x image_size pixels.
 
     Left, one box a module: its name in bold, kernel sizes, output dimensions in brackets. Right, the residual blocks
-    of each stage, in two lines where one would be too wide; a run of identical blocks is drawn once.
+    of each stage, one below the other; a run of identical blocks is drawn once.
     """
     stages = describe_stages(model, image_size)
     layers = describe_layers(model, image_size)
-    lines = [_lines(residual_blocks(model, stage, layers)) for stage in stages["module"]]
-    heights = [len(of) * (BLOCK_HEIGHT + LINE_GAP) - LINE_GAP if of else PLAIN_HEIGHT for of in lines]
-    width = BLOCKS_LEFT + max(TEXT_WIDTH, *(_width(line) for of in lines for line in of)) + MARGIN
+    blocks = [residual_blocks(model, stage, layers) for stage in stages["module"]]
+    heights = [len(of) * (BLOCK_HEIGHT + LINE_GAP) - LINE_GAP if of else PLAIN_HEIGHT for of in blocks]
     height = 2 * MARGIN + TITLE + PLAIN_HEIGHT + sum(heights) + GAP * len(heights)
-    figure = plt.figure(figsize=(width, height))
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
+    figure = plt.figure(figsize=(FIGURE_WIDTH, height))
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, FIGURE_WIDTH), ylim=(0, height))
     axes.set_axis_off()
 
     top = height - MARGIN
-    place = {"x": MARGIN / width, "y": (top - TITLE / 3) / height, "ha": "left", "va": "center"}
+    place = {"x": MARGIN / FIGURE_WIDTH, "y": (top - TITLE / 3) / height, "ha": "left", "va": "center"}
     figure.suptitle(f"Architecture of {name}", fontsize=13, weight="bold", color=INK, **place)
     total, trained = count_parameters(model)
     facts = f"{total:,} parameters, {trained:,} of them trained\n{multiply_adds(model, image_size) / 1e9:.2f} G "
@@ -79,14 +71,18 @@ def draw_architecture(model: nn.Module, name: str, image_size: int) -> plt.Figur
     _box(axes, (MARGIN, top, STAGE_WIDTH, PLAIN_HEIGHT), LOOKS[""], "$\\bf{input}$", image)
     top -= PLAIN_HEIGHT
     middle = MARGIN + STAGE_WIDTH / 2
-    for stage, of, stage_height in zip(stages.itertuples(), lines, heights, strict=True):
+    for stage, of, stage_height in zip(stages.itertuples(), blocks, heights, strict=True):
         _arrow(axes, (middle, top), (middle, top - GAP))
         top -= GAP
         facts = (stage.kind, stage.kernel, _brackets(stage.output), f"{stage.parameters:,} parameters")
         facts, between = (facts, "\n") if of else (facts[1:3], "   ")
         name = rf"$\bf{{{stage.module}}}$"
         _box(axes, (MARGIN, top, STAGE_WIDTH, stage_height), LOOKS[stage.status], name, *facts, between=between)
-        _blocks(axes, of, top, stage_height)
+        for number, block in enumerate(of):
+            block_top = top - number * (BLOCK_HEIGHT + LINE_GAP)
+            if number:
+                _arrow(axes, (BLOCKS_LEFT + 1.7, block_top + LINE_GAP), (BLOCKS_LEFT + 1.7, block_top))
+            _block(axes, block, BLOCKS_LEFT, block_top)
         top -= stage_height
     return figure
 
@@ -108,7 +104,7 @@ def residual_blocks(model: nn.Module, stage: str, layers: pd.DataFrame) -> list[
         label = " to ".join(f"{stage}.{name}" for name in (first, *others[-1:]))
         path = [row for row in rows[first] if _part(row) != "downsample"]
         shortcut = next((row for row in rows[first] if _part(row) == "downsample"), None)
-        blocks.append(Block(f"{label}: {len(others) + 1} × {kind}", len(others) + 1, path, shortcut))
+        blocks.append(Block(f"{label}: {len(others) + 1} × {kind}", path, shortcut))
     return blocks
 
 
@@ -121,44 +117,14 @@ def _brackets(shape: tuple[int, ...]) -> str:
     return f"({', '.join(map(str, shape))})"
 
 
-def _width(line: list[Block]) -> float:
-    return sum(block.width for block in line) + BLOCK_GAP * (len(line) - 1)
-
-
-def _lines(blocks: list[Block]) -> list[list[Block]]:
-    """The blocks in one line, or one below the other where the figure would be wider than WIDTH."""
-    if blocks and BLOCKS_LEFT + _width(blocks) + MARGIN <= WIDTH:
-        return [blocks]
-    return [[block] for block in blocks]
-
-
-def _blocks(axes: plt.Axes, lines: list[list[Block]], top: float, height: float) -> None:
-    """The blocks of a stage, in the order of the data, right of its box."""
-    if lines:
-        right = MARGIN + STAGE_WIDTH
-        band = {"color": "#ececec", "linewidth": 0, "zorder": 0.4}
-        axes.add_patch(plt.Rectangle((right, top - height), BLOCKS_LEFT - right, height, **band))
-    for number, line in enumerate(lines):
-        x, y = BLOCKS_LEFT, top - number * (BLOCK_HEIGHT + LINE_GAP)
-        if number:
-            _arrow(axes, (x + line[0].width / 2, y + LINE_GAP), (x + line[0].width / 2, y))
-        for block in line:
-            _block(axes, block, x, y)
-            if block is not line[0]:
-                middle = y - BLOCK_HEIGHT + PATH_MIDDLE
-                _arrow(axes, (x - BLOCK_GAP, middle), (x, middle))
-            x += block.width + BLOCK_GAP
-
-
 def _block(axes: plt.Axes, block: Block, left: float, top: float) -> None:
     """Main path along the bottom, shortcut above it, both into the addition."""
-    for offset in (0.05, 0) if block.count > 1 else (0,):
-        frame = (left + offset, top - offset, block.width, BLOCK_HEIGHT)
-        _box(axes, frame, FRAME)
+    width = len(block.path) * (CONV_WIDTH + CONV_GAP) + 0.65
+    _box(axes, (left, top, width, BLOCK_HEIGHT), FRAME)
     axes.text(left + 0.08, top - 0.11, block.label, fontsize=SMALL, color=FAINT, va="center")
-    middle = top - BLOCK_HEIGHT + PATH_MIDDLE
+    middle = top - BLOCK_HEIGHT + 0.1 + CONV_HEIGHT / 2
     bypass = middle + CONV_HEIGHT / 2 + 0.2
-    fork, plus = left + 0.12, left + block.width - 0.22
+    fork, plus = left + 0.12, left + width - 0.22
     start, x = left, fork + CONV_GAP
     for layer in block.path:
         _arrow(axes, (start, middle), (x, middle))
@@ -167,7 +133,7 @@ def _block(axes: plt.Axes, block: Block, left: float, top: float) -> None:
         x = start + CONV_GAP
     _arrow(axes, (start, middle), (plus - 0.09, middle))
     _arrow(axes, (fork, middle), (fork, bypass), (plus, bypass), (plus, middle + 0.09))
-    _arrow(axes, (plus, middle), (left + block.width, middle), head="-")
+    _arrow(axes, (plus, middle), (left + width, middle), head="-")
     axes.add_patch(plt.Circle((plus, middle), 0.09, facecolor="white", edgecolor=INK, linewidth=0.9))
     axes.text(plus, middle - 0.005, "+", fontsize=SMALL, ha="center", va="center", color=INK)
     if block.shortcut is not None:

@@ -1,4 +1,4 @@
-"""Figures of results: confusion matrices, ROC curves, F1, accuracy with its interval, accuracy against cost."""
+"""Figures of results: confusion matrices, ROC curves, F1, accuracy by training and by cost, curves of anything else."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,8 +6,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.patches import Patch
-from scipy.stats import binomtest
 
 from ..classes import CLASS_COLORS, CLASSES
 from ..results import measures
@@ -19,6 +17,7 @@ from .style import (
     FAINT,
     INK,
     MODEL_STYLES,
+    RUN_STYLES,
     SMALL,
     WIDTH,
     finish,
@@ -28,8 +27,8 @@ from .style import (
     style,
 )
 
-PAPER_IMAGES = int(PAPER_TABLE1["support"].iloc[0])
 LADDER = {"random": "random weights,\nall layers", "fc": "fc alone", "layer4": "layer4 and fc", "all": "all layers"}
+CURVE_STYLES = (*RUN_STYLES, ("#332288", "o"), ("#999933", "^"), (INK, "s"), (FAINT, "*"))
 
 
 @style()
@@ -75,72 +74,14 @@ def roc_curves(runs: Mapping[str, pd.DataFrame], note: str = "") -> plt.Figure:
 def class_f1(table2: pd.DataFrame, note: str = "") -> plt.Figure:
     """F1 of each class (`measures.table2` or `per_class`) beside the paper's Table 2."""
     figure, axis = plt.subplots(figsize=(8.5, 3.9))
-    places = np.arange(len(CLASSES))
-    ours, paper = (table.loc[list(CLASSES), "f1"] for table in (table2, PAPER_TABLE2))
-    hatched = {"facecolor": "white", "hatch": "////", "linewidth": 1.2}
-    left = axis.bar(places - 0.2, ours, 0.38, color=CLASS_COLORS.values())
-    right = axis.bar(places + 0.2, paper, 0.38, edgecolor=CLASS_COLORS.values(), **hatched)
-    for bars in (left, right):
-        axis.bar_label(bars, fmt="%.2f", padding=2, fontsize=SMALL, color=FAINT)
+    bars = axis.bar(CLASSES, table2.loc[list(CLASSES), "f1"], 0.7, color=CLASS_COLORS.values())
+    axis.bar_label(bars, fmt="%.2f", label_type="center")
+    axis.plot(CLASSES, PAPER_TABLE2["f1"], "_", color=INK, markersize=36, markeredgewidth=1.6)
     axis.set(ylabel="F1", ylim=(0, 1.05))
-    axis.set_xticks(places, CLASSES)
     axis.grid(axis="x", visible=False)
-    ours, paper = Patch(facecolor=FAINT, label="ours"), Patch(edgecolor=FAINT, label="paper (mean of three models)")
-    paper.set(**hatched)
-    legend_below_title(figure, [ours, paper], 2)
+    paper = plt.Line2D([], [], color=INK, marker="_", markersize=14, linestyle="", label="paper (mean of three models)")
+    legend_below_title(figure, [paper], 1)
     return finish(figure, "F1 of each expression", note)
-
-
-@style()
-def accuracy_intervals(metrics: Mapping[str, dict], note: str = "") -> plt.Figure:
-    """Accuracy with its 95 % interval on every test set, beside the paper's (Wilson's interval) where the full test set
-    has as many images as the paper's.
-
-    `metrics` maps names to what `metrics.json` holds.
-    """
-    groups = _intervals(metrics)
-    rows = sum(len(group) + 1 for group in groups.values())
-    figure, axis = plt.subplots(figsize=(8.5, 1.4 + 0.25 * rows))
-    ticks, place = [], 0
-    for group in groups.values():
-        ticks.append(place + (len(group) - 1) / 2)
-        for name, value, (low, high), color, marker in group:
-            axis.plot([low, high], [place, place], color=color, linewidth=2, solid_capstyle="butt")
-            axis.plot(value, place, marker, color=color, markersize=7)
-            beside = {"xytext": (6, 0), "textcoords": "offset points", "va": "center", "fontsize": SMALL}
-            axis.annotate(f"{value:.1%}  {name}", (high, place), **beside)
-            place += 1
-        axis.axhline(place, color="#e6e6e6", linewidth=1)
-        place += 1
-    axis.set(xlabel="accuracy, with 95 % interval", ylim=(place - 1, -1))
-    axis.set_yticks(ticks, groups)
-    axis.grid(axis="y", visible=False)
-    low, high = axis.get_xlim()
-    axis.set_xlim(low, high + 0.25 * (high - low))  # room for the names
-    percent(axis, "x")
-    return finish(figure, "Accuracy on every test set", note)
-
-
-def _intervals(metrics: Mapping[str, dict]) -> dict[str, list[tuple]]:
-    """Test set -> name, accuracy, interval, colour and marker of each run; perhaps the paper's last, in grey."""
-    styles, groups = run_styles(metrics), {}
-    for name, result in metrics.items():
-        for test_set, measured in result.items():
-            row = (name, measured["accuracy"], measured["intervals"]["accuracy"], *styles[name])
-            groups.setdefault(f"{test_set}\n{measured['support']:,} images", []).append(row)
-    if all(result["full"]["support"] != PAPER_IMAGES for result in metrics.values()):
-        return groups  # other images: there is nothing to be compared
-    paper = PAPER_TABLE1["accuracy"]
-    groups[f"paper, full\n{PAPER_IMAGES:,} images"] = [
-        (name, accuracy, _wilson(accuracy, PAPER_IMAGES), FAINT, marker)
-        for (name, accuracy), (_, marker) in zip(paper.items(), run_styles(paper.index).values(), strict=True)
-    ]
-    return groups
-
-
-def _wilson(share: float, n: int) -> tuple[float, float]:
-    """95 % interval of a share of n images."""
-    return tuple(binomtest(round(share * n), n).proportion_ci(method="wilson"))
 
 
 @style()
@@ -206,3 +147,26 @@ def accuracy_cost(costs: pd.DataFrame, note: str = "") -> plt.Figure:
     ]
     legend_below_title(figure, keys, min(len(keys), 3))
     return finish(figure, "Accuracy against cost", note)
+
+
+@style()
+def curves(
+    panels: Mapping[str, pd.DataFrame], x: str, y: str, title: str, note: str = "", shares: str = "y"
+) -> plt.Figure:
+    """In each panel a line for each column of its table, over the index; `shares`: the axes that are in per cent."""
+    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 3.9), sharey=True, squeeze=False)
+    names = list(dict.fromkeys(name for table in panels.values() for name in table))
+    looks = {
+        name: {"color": color, "marker": marker} for name, (color, marker) in zip(names, CURVE_STYLES, strict=False)
+    }
+    for axis, (panel, table) in zip(axes[0], panels.items(), strict=True):
+        for name, values in table.items():
+            axis.plot(values.dropna(), markersize=5, **looks[name])
+        axis.set(title=panel, xlabel=x)
+        axis.xaxis.set_major_locator(plt.MaxNLocator(7, steps=[1, 2, 5, 10], integer=table.index.dtype.kind == "i"))
+        for which in shares:
+            percent(axis, which)
+    axes[0, 0].set_ylabel(y)
+    handles = [plt.Line2D([], [], label=name, markersize=5, **looks[name]) for name in names]
+    legend_below_title(figure, handles, min(len(names), 6))
+    return finish(figure, title, note)

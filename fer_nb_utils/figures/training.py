@@ -3,11 +3,9 @@
 from collections.abc import Collection, Mapping, Sequence
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 
-from ..results.paper import PAPER_CLAIMS
-from .style import FAINT, RUN_STYLES, WIDTH, finish, legend_below_title, percent, run_styles, style
+from .style import FAINT, WIDTH, finish, legend_below_title, percent, run_styles, style
 
 VALIDATION = {"linestyle": "--", "linewidth": 1.2, "mfc": "white"}
 
@@ -28,18 +26,15 @@ def training_curves(
         by_epoch = pd.concat(histories[name]).groupby("epoch", as_index=False)
         history, lowest, highest = by_epoch.mean(), by_epoch.min(), by_epoch.max()
         epochs = history["epoch"]
-        for axis, measure in ((loss, "loss"), (accuracy, "accuracy")):
-            for part in ("train", "validation")[measure == "loss" and name in smoothed :]:
-                band = lowest[f"{part}_{measure}"], highest[f"{part}_{measure}"]
-                axis.fill_between(epochs, *band, color=color, alpha=0.18, linewidth=0)
         line = {"color": color, "marker": marker, "markersize": 5, "markevery": max(1, len(history) // 10)}
         handles.append(plt.Line2D([], [], label=name, **line))
-        if name not in smoothed:
-            loss.plot(epochs, history["train_loss"], **line)
-        accuracy.plot(epochs, history["train_accuracy"], **line)
+        for axis, measure in ((loss, "loss"), (accuracy, "accuracy")):
+            for part, looks in (("train", line), ("validation", line | VALIDATION)):
+                column = f"{part}_{measure}"
+                if column != "train_loss" or name not in smoothed:
+                    axis.fill_between(epochs, lowest[column], highest[column], color=color, alpha=0.18, linewidth=0)
+                    axis.plot(epochs, history[column], **looks)
         clock.plot(epochs, history["seconds"].cumsum() / (60 if minutes else 1), **line)
-        loss.plot(epochs, history["validation_loss"], **line | VALIDATION)
-        accuracy.plot(epochs, history["validation_accuracy"], **line | VALIDATION)
     for axis, title in {loss: "Loss", accuracy: "Accuracy", clock: "Training time"}.items():
         axis.set(title=title, xlabel="epoch")
         axis.xaxis.set_major_locator(plt.MaxNLocator(integer=True, min_n_ticks=1))
@@ -47,48 +42,10 @@ def training_curves(
     clock.set_ylabel("minutes since the start" if minutes else "seconds since the start")
     clock.set_ylim(bottom=0)
     percent(accuracy)
-    legend_below_title(figure, [*handles, *_training_and_validation()], len(handles) + 2)
+    handles.append(plt.Line2D([], [], color=FAINT, label="training"))
+    handles.append(plt.Line2D([], [], color=FAINT, marker="o", markersize=5, label="validation", **VALIDATION))
+    legend_below_title(figure, handles, len(handles))
     left_out = [name for name in histories if name in smoothed]
     if left_out:
         note = f"{note}. Without the training loss of {', '.join(left_out)}: it has label smoothing in it."
     return finish(figure, "Training", note)
-
-
-@style()
-def freezing_comparison(fc: pd.DataFrame, layer4: pd.DataFrame, note: str = "") -> plt.Figure:
-    """Accuracy while training `fc` alone and `layer4` with `fc` (histories), beside the paper's."""
-    figure, axis = plt.subplots(figsize=(8, 4.2))
-    paper = PAPER_CLAIMS["unfreeze"].numbers
-    ends = []
-    for name, history, (color, marker), final in (
-        ("fc", fc, RUN_STYLES[0], paper["fc"]),
-        ("layer4 + fc", layer4, RUN_STYLES[2], paper["layer4"]),
-    ):
-        line = {"color": color, "marker": marker, "markersize": 5}
-        axis.plot(history["epoch"], history["train_accuracy"], **line)
-        axis.plot(history["epoch"], history["validation_accuracy"], **line | VALIDATION)
-        axis.axhline(final, color=color, linestyle=":", linewidth=1.2)
-        last = history["train_accuracy"].iloc[-1]
-        ends += [(last, f"{name}: {last:.1%}", color), (final, f"paper, {name}: {final:.1%}", color)]
-    ends.sort()
-    steps = 0.065 * np.arange(len(ends))  # at least this far apart, moved up where they would overlap
-    places = np.maximum.accumulate(np.array([value for value, *_ in ends]) - steps) + steps
-    for (_, text, color), place in zip(ends, places, strict=True):
-        where = {"xy": (1, place), "xycoords": ("axes fraction", "data"), "textcoords": "offset points"}
-        axis.annotate(text, xytext=(5, 0), va="center", color=color, **where)
-    axis.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1))
-    axis.xaxis.set_major_locator(plt.MaxNLocator(integer=True))
-    axis.margins(x=0.04)
-    percent(axis)
-    keys = [
-        *_training_and_validation(),
-        plt.Line2D([], [], color=FAINT, linestyle=":", label="the paper's last, training"),
-    ]
-    legend_below_title(figure, keys, len(keys))
-    return finish(figure, "What unfreezing layer4 gives", note)
-
-
-def _training_and_validation() -> list[plt.Line2D]:
-    """The last entries of a legend."""
-    training = plt.Line2D([], [], color=FAINT, label="training")
-    return [training, plt.Line2D([], [], color=FAINT, marker="o", markersize=5, label="validation", **VALIDATION)]

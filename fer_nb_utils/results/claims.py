@@ -10,19 +10,19 @@ differ in the seed, and that of the choice of test images. Which network is bett
 """
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from itertools import chain, combinations, product
 
 import numpy as np
 import pandas as pd
-from statsmodels.stats.multitest import multipletests
 
 from ..classes import CLASSES
 from ..networks.resnets import MODELS
-from . import comparison, measures
+from .comparison import Contrast, compare_models, cost_table, seed_tests, seeds_needed, unlike_times
 from .fusion import with_features
+from .measures import correct
 from .paper import PAPER_CLAIMS
 from .run_folder import Run
+from .seeds import Seeds
 
 IN_THESE_RUNS = {True: "true", False: "false", None: "undecided"}
 VERDICTS = {True: "holds here", False: "does not hold here", None: "cannot tell"}
@@ -57,28 +57,7 @@ DESCRIPTION = {
 # Settings of former versions, and what is always done now.
 FORMER = {"optimizer": "adamw", "schedule": "cosine", "patience": 0, "validation": "stratified"}
 
-
-class Seeds(tuple[Run, ...]):
-    """The runs of one network, which differ in the seed alone."""
-
-    @property
-    def accuracy(self) -> np.ndarray:
-        """Training accuracy (seeds, epochs)."""
-        return np.stack([run.history["train_accuracy"].to_numpy(float) for run in self])
-
-    def tested(self, expression: str, measure: str) -> np.ndarray:
-        """A measure on the full test set (seeds,): of an expression, or of "all"; NaN where it is undefined."""
-        full = [run.metrics["full"] | {"all": run.metrics["full"]} | run.metrics["full"]["per_class"] for run in self]
-        return np.array([one[expression][measure] for one in full], float)
-
-    @cached_property
-    def draws(self) -> pd.DataFrame:
-        """`measures.bootstrap` of the mean over the seeds."""
-        return measures.bootstrap(*(run.predictions.sort_values("file") for run in self), n=400)
-
-
 Groups = Mapping[str, Seeds]
-Contrast = tuple[list[np.ndarray], float]  # arguments of `comparison.seed_test`: samples, and variance between images
 Finding = tuple[bool | None, str]  # whether the statement is true of the runs (None: undecided), and the evidence
 
 
@@ -185,19 +164,11 @@ def _unequal(groups: Groups, by_design: set[str]) -> list[str]:
     return sorted(found)
 
 
-def _tests(contrasts: Mapping[str, Contrast], known_sd: float | None = None) -> pd.DataFrame:
-    """`comparison.seed_test` of each contrast, a row each, with Holm's correction (`p_holm`)."""
-    tests = pd.DataFrame.from_dict({
-        name: comparison.seed_test(*samples, image_variance=variance, known_sd=known_sd)
-        for name, (samples, variance) in contrasts.items()
-    }, orient="index")  # fmt: skip
-    known = tests["p_value"].notna().all()
-    return tests.assign(p_holm=multipletests(tests["p_value"], method="holm")[1] if known else np.nan)
-
-
 def _decided(tests: pd.DataFrame) -> bool | None:
     """False if a contrast is negative beyond chance (Holm's correction), True if each is positive beyond chance (as all
     must be, none needs a correction: Berger 1982, doi 10.1080/00401706.1982.10487790), None otherwise."""
+    if tests["p_value"].isna().any():
+        return None
     if ((tests["p_holm"] < LEVEL) & (tests["estimate"] < 0)).any():
         return False
     return True if ((tests["p_value"] < LEVEL) & (tests["estimate"] > 0)).all() else None
@@ -226,7 +197,7 @@ def _unfreeze(groups: Groups) -> Finding:
     fc, layer4 = last.values()
     paper = PAPER_CLAIMS["unfreeze"].numbers
     gain = paper["layer4"] - paper["fc"]
-    tests = _tests({"gain beyond half of that": ([layer4 - gain / 2, -fc], 0)}, ACCURACY_SD)
+    tests = seed_tests({"gain beyond half of that": ([layer4 - gain / 2, -fc], 0)}, ACCURACY_SD)
     config = groups["fc alone"][0].config
     evidence = (
         f"{config['model']}, {config['image_size']} px. Training accuracy after {_epochs(config['epochs_run'])}: "
@@ -250,7 +221,7 @@ def _overtake(groups: Groups) -> Finding:
     order = [("resnet50", "resnet18", 1), ("resnet50", "resnet34", 1), ("resnet50", "resnet18", latest - 5)]
     order += [("resnet18", "resnet50", latest), ("resnet18", "resnet50", len(means))]
     at = {(name, epoch): groups[name].accuracy[:, epoch - 1] for *names, epoch in order for name in names}
-    tests = _tests({f"{a} - {b} in epoch {epoch}": ([at[a, epoch], -at[b, epoch]], 0) for a, b, epoch in order})
+    tests = seed_tests({f"{a} - {b} in epoch {epoch}": ([at[a, epoch], -at[b, epoch]], 0) for a, b, epoch in order})
     return _decided(tests), f"{evidence} {_told(tests)}"
 
 
@@ -264,7 +235,7 @@ def _weakest(groups: Groups) -> Finding:
     if len(means) < 3:
         return None, evidence
     parts = {name: np.array_split(group.accuracy, 3, axis=1) for name, group in groups.items()}
-    tests = _tests({
+    tests = seed_tests({
         f"{other} - resnet34, {part} third": ([parts[other][i].mean(axis=1), -parts["resnet34"][i].mean(axis=1)], 0)
         for (i, part), other in product(enumerate(("first", "middle", "last")), ("resnet18", "resnet50"))
     })  # fmt: skip
@@ -275,14 +246,14 @@ def _slowest(groups: Groups) -> Finding:
     """True if ResNet50's training took longer than either other's, beyond chance (t-tests over runs of the logarithm of
     time; of a single run, a standard deviation of 8 %, so that a quarter longer is enough); false if it took less than
     another's, beyond chance (Holm's correction); undecided otherwise, or if device, threads or epochs differ."""
-    unlike = comparison.unlike_times(run for group in groups.values() for run in group)
+    unlike = unlike_times(run for group in groups.values() for run in group)
     if unlike:
         return None, f"The times cannot be compared, for the runs differ in {', '.join(unlike)}."
-    costs = {name: comparison.cost_table(dict(enumerate(group))) for name, group in groups.items()}
+    costs = {name: cost_table(dict(enumerate(group))) for name, group in groups.items()}
     logs = {name: np.log(table["training_seconds"].to_numpy()) for name, table in costs.items()}
-    tests = _tests({other: ([logs["resnet50"], -logs[other]], 0) for other in MODELS[:2]}, TIME_SD)
-    minutes = pd.Series({name: table["training_seconds"].mean() / 60 for name, table in costs.items()})
-    factor = pd.Series({name: table["multiply_adds"].iloc[0] for name, table in costs.items()})
+    tests = seed_tests({other: ([logs["resnet50"], -logs[other]], 0) for other in MODELS[:2]}, TIME_SD)
+    minutes = _means({name: table["training_seconds"] / 60 for name, table in costs.items()})
+    factor = _means({name: table["multiply_adds"] for name, table in costs.items()})
     return _decided(tests), (
         f"Training took {_listed(minutes, '.1f', ' min')} on {costs['resnet50']['device_name'].iloc[0]}; "
         f"multiply-adds relative to ResNet18: {_listed(factor / factor['resnet18'], '.2f')}."
@@ -297,7 +268,7 @@ def _plateau(groups: Groups) -> Finding:
     if epochs < 4:
         return None, f"Training lasted only {_epochs(epochs)}."
     rise = {name: (group.accuracy[:, -1] - group.accuracy[:, -4]) / 3 for name, group in groups.items()}
-    tests = _tests({f"{name} beyond 0.2": ([values - RISE], 0) for name, values in rise.items()})
+    tests = seed_tests({f"{name} beyond 0.2": ([values - RISE], 0) for name, values in rise.items()})
     return _decided(tests) or None, (
         f"Rise of training accuracy over epochs {epochs - 2} to {epochs}, in points an epoch: "
         f"{_listed(_means(rise) * 100, '+.2f')}. {_told(tests)}"
@@ -308,10 +279,10 @@ def _accuracy(groups: Groups) -> Finding:
     """True if test accuracy rises with depth in all three pairs beyond chance (t-test of the mean over seeds, with the
     variance between seeds plus that between test images: Hillis 2014, doi 10.1002/sim.5926); false if a deeper network
     is worse than a less deep one, beyond chance (Holm's correction); undecided otherwise."""
-    tests = _tests({f"{b} - {a}": _difference(groups, b, a, "accuracy") for a, b in combinations(MODELS, 2)})
+    tests = seed_tests({f"{b} - {a}": _difference(groups, b, a, "accuracy") for a, b in combinations(MODELS, 2)})
     evidence = f"Test accuracy {_accuracies(groups)}. {_told(tests)}"
     if tests["p_value"].isna().any():  # then only: do these trained networks differ?
-        paired = comparison.compare_models({name: groups[name][0].predictions for name in reversed(MODELS)})
+        paired = compare_models({name: groups[name][0].predictions for name in reversed(MODELS)})
         texts = ", ".join(f"{pair} {_p(value)}" for pair, value in paired["p_holm"].items())
         evidence += f" McNemar's test of these networks: {texts}."
     return _decided(tests), f"{evidence} {PAPERS_OWN}"
@@ -323,7 +294,7 @@ def _auc(groups: Groups) -> Finding:
     means = _means({name: group.tested("all", "auc") for name, group in groups.items()})
     if means.isna().any():
         return None, "A class has no test images, so that there is no mean AUC."
-    tests = _tests({f"{a} - {b}": _difference(groups, a, b, "auc") for a, b in combinations(MODELS, 2)})
+    tests = seed_tests({f"{a} - {b}": _difference(groups, a, b, "auc") for a, b in combinations(MODELS, 2)})
     return _decided(tests), f"Mean AUC {_listed(means, '.3f')}. {_told(tests)}"
 
 
@@ -335,7 +306,7 @@ def _expressions(groups: Groups) -> Finding:
     middle = [name for name in CLASSES if name not in best + worst]
     pairs = [*product(best, (*middle, *worst)), *product(middle, worst)]
     share = 1 / len(groups)
-    tests = _tests({
+    tests = seed_tests({
         f"{a} - {b}": _tested(groups, dict.fromkeys(groups, {(a, "f1"): share, (b, "f1"): -share})) for a, b in pairs
     })  # fmt: skip
     f1 = pd.Series({name: np.mean([group.tested(name, "f1").mean() for group in groups.values()]) for name in CLASSES})
@@ -363,9 +334,9 @@ def _features(groups: Groups) -> Finding:
     alone = [name for name in groups if not name.endswith(BESIDE)]
     missed = [(accuracy[name] + MINIMAL - accuracy[name + BESIDE]) / len(alone) for name in alone]
     pairs = [pair for name in alone for pair in zip(groups[name], groups[name + BESIDE], strict=True)]
-    lost = [measures.correct(run.predictions) * 1 - measures.correct(fused.predictions) for run, fused in pairs]
+    lost = [correct(run.predictions) * 1 - correct(fused.predictions) for run, fused in pairs]
     lost = pd.concat(lost, axis=1).mean(axis=1)
-    tests = _tests({"one point - gain": (missed, lost.var() / len(lost))})
+    tests = seed_tests({"one point - gain": (missed, lost.var() / len(lost))})
     return _decided(tests), f"Accuracy on PrivateTest {_listed(_means(accuracy))}. {_told(tests)}"
 
 
@@ -377,7 +348,7 @@ def _balance(groups: Groups) -> Finding:
     for other in MODELS[1:]:
         (cheap, dear), variance = _difference(groups, "resnet18", other, "accuracy")
         contrasts[f"resnet18 + 1 point - {other}"] = [cheap + MARGIN, dear], variance
-    tests = _tests(contrasts)
+    tests = seed_tests(contrasts)
     costs = pd.Series({name: group[0].config["multiply_adds"] / 1e9 for name, group in groups.items()})
     return _decided(tests) or None, (
         f"Multiply-adds {_listed(costs, '.2f', ' G')}; test accuracy {_accuracies(groups)}. {_told(tests)}"
@@ -406,7 +377,7 @@ def _told(tests: pd.DataFrame, shown: int | None = None) -> str:
     for name, test in (tests if shown is None else tests.nsmallest(shown, "estimate")).iterrows():
         outlook = f" (standard error {test['error'] * 100:.1f}, {_p(test['p_value'])}"
         if test["p_value"] >= LEVEL:
-            needed = comparison.seeds_needed(test, LEVEL / len(tests))
+            needed = seeds_needed(test, LEVEL / len(tests))
             outlook += f"; {'no number of' if np.isinf(needed) else f'about {needed:.0f}'} seeds would settle it"
         texts.append(f"{name} {test['estimate'] * 100:+.1f} points{'' if np.isnan(test['error']) else outlook + ')'}")
     alone = "; with one run each, this may be the chance of training" if tests["error"].isna().any() else ""

@@ -1,4 +1,4 @@
-"""Runs beside each other: paired tests, the paper's numbers, costs, and the protocol that they share."""
+"""Runs beside each other: tests of their differences, costs, and the protocol that they share."""
 
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,10 +8,15 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtr
 from scipy.stats import t
+from statsmodels.stats import contingency_tables
+from statsmodels.stats.multitest import multipletests
 
 from ..errors import UserError
-from .measures import bootstrap, correct
+from .measures import correct
 from .run_folder import Run
+from .seeds import Seeds
+
+Contrast = tuple[list[np.ndarray], float]  # arguments of `seed_test`: samples, and variance between images
 
 
 def mcnemar(pred_a: pd.DataFrame, pred_b: pd.DataFrame) -> dict[str, float]:
@@ -20,8 +25,6 @@ def mcnemar(pred_a: pd.DataFrame, pred_b: pd.DataFrame) -> dict[str, float]:
     Exact below 25 discordant images, else chi-squared with continuity correction. Raises UserError when the
     two do not hold the same images.
     """
-    from statsmodels.stats import contingency_tables  # here: training must do without statsmodels
-
     a, b = (correct(predictions) for predictions in (pred_a, pred_b))
     if set(a.index) != set(b.index):
         raise UserError("The two runs were tested on different images: compare runs made from the same data.")
@@ -37,8 +40,6 @@ def compare_models(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
     Columns: difference (in accuracy), statistic, p_value, b, c (as `mcnemar`), p_holm.
     """
-    from statsmodels.stats.multitest import multipletests
-
     pairs = list(combinations(runs, 2))
     table = pd.DataFrame([mcnemar(runs[a], runs[b]) for a, b in pairs], index=[f"{a} - {b}" for a, b in pairs])
     images = [len(runs[a]) for a, _ in pairs]
@@ -52,23 +53,23 @@ def compare_networks(groups: Mapping[str, Sequence[Run]], measure: str = "accura
     `measure`: one of Table 1. Columns: difference, error, p_value, seeds_needed (to find such a difference at 5 %, see
     `seeds_needed`), p_holm. NaN where a network has one run: one seed cannot tell networks apart.
     """
-    from statsmodels.stats.multitest import multipletests
+    seeds = {name: Seeds(runs) for name, runs in groups.items()}
+    contrasts = {}
+    for a, b in combinations(seeds, 2):
+        variance = (seeds[a].draws["all", measure] - seeds[b].draws["all", measure]).var()
+        contrasts[f"{a} - {b}"] = [seeds[a].tested("all", measure), -seeds[b].tested("all", measure)], variance
+    table = seed_tests(contrasts)
+    table["seeds_needed"] = [seeds_needed(test, 0.05) for _, test in table.iterrows()]
+    table = table[["estimate", "error", "p_value", "seeds_needed", "p_holm"]]
+    return table.rename(columns={"estimate": "difference"}).rename_axis("pair")
 
-    values = {name: np.array([run.metrics["full"][measure] for run in runs]) for name, runs in groups.items()}
-    draws = {
-        name: bootstrap(*(run.predictions.sort_values("file") for run in runs), n=400)["all", measure]
-        for name, runs in groups.items()
-    }
-    rows = {}
-    for a, b in combinations(groups, 2):
-        test = seed_test(values[a], -values[b], image_variance=float((draws[a] - draws[b]).var()))
-        rows[f"{a} - {b}"] = {
-            "difference": test["estimate"],
-            "error": test["error"],
-            "p_value": test["p_value"],
-            "seeds_needed": seeds_needed(test, 0.05),
-        }
-    table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("pair")
+
+def seed_tests(contrasts: Mapping[str, Contrast], known_sd: float | None = None) -> pd.DataFrame:
+    """`seed_test` of each contrast, a row each, with Holm's correction over those that have a p_value (`p_holm`)."""
+    table = pd.DataFrame.from_dict({
+        name: seed_test(*samples, image_variance=variance, known_sd=known_sd)
+        for name, (samples, variance) in contrasts.items()
+    }, orient="index")  # fmt: skip
     known = table["p_value"].dropna()
     return table.assign(p_holm=pd.Series(multipletests(known, method="holm")[1] if len(known) else [], known.index))
 
@@ -109,18 +110,6 @@ def seeds_needed(test: Mapping[str, float], level: float) -> float:
     error = np.sqrt(test["seed_variance"] / seeds + test["image_variance"])
     enough = np.abs(test["estimate"]) > t.isf(level / 2, test["networks"] * (seeds - 1)) * error
     return float(seeds[enough.argmax()]) if enough.any() else np.inf
-
-
-def compare_with_paper(table: pd.DataFrame, paper_table: pd.DataFrame, same_data: bool) -> pd.DataFrame:
-    """The paper's numbers beside ours: rows (row of the paper, measure), columns paper, ours, difference.
-
-    Rows of the paper that `table` lacks are NaN in `ours`. There is no difference of support, and none at all unless
-    both were measured on the `same_data`.
-    """
-    paper = paper_table.stack().rename_axis([paper_table.index.name, "measure"])
-    ours = table.reindex(columns=paper_table.columns).stack().reindex(paper.index)
-    comparable = same_data & (paper.index.get_level_values("measure") != "support")
-    return pd.DataFrame({"paper": paper, "ours": ours, "difference": (ours - paper).where(comparable)})
 
 
 def unlike_times(runs: Iterable[Run]) -> list[str]:

@@ -16,7 +16,7 @@ from sklearn.metrics import classification_report, confusion_matrix, roc_auc_sco
 
 from ..classes import CLASSES, USAGES
 from ..errors import UserError
-from . import calibration
+from .calibration import calibration_error
 
 MEASURES = ("precision", "recall", "f1", "support", "accuracy", "auc")
 SUM_TOLERANCE = 1e-3  # seven probabilities rounded to four decimals stay within this
@@ -44,18 +44,13 @@ def _problem(table: pd.DataFrame) -> str | None:
     if table.empty:
         return "it has no rows"
     for column, known in (("label", CLASSES), ("usage", USAGES)):
-        unknown = sorted(set(table[column].astype(str)) - set(known))
-        if unknown:
-            return f"unknown {column} '{unknown[0]}' (known: {', '.join(known)})"
+        if not table[column].isin(known).all():
+            return f"a {column} is none of {', '.join(known)}"
     if table["file"].duplicated().any():
-        return f"'{table.loc[table['file'].duplicated(), 'file'].iloc[0]}' occurs twice"
-    scores = table[list(CLASSES)].apply(pd.to_numeric, errors="coerce").to_numpy(float)
-    bad = ~((scores >= 0) & (scores <= 1)).all(axis=1)
-    if bad.any():
-        return f"row {bad.argmax() + 2} holds something that is no probability"
-    off = np.abs(scores.sum(axis=1) - 1) > SUM_TOLERANCE
-    if off.any():
-        return f"the probabilities in row {off.argmax() + 2} sum to {scores[off.argmax()].sum():.3f}, not 1"
+        return "a file occurs twice"
+    scores = table[list(CLASSES)].apply(pd.to_numeric, errors="coerce")
+    if not scores.ge(0).all(axis=None) or not np.allclose(scores.sum(axis=1), 1, rtol=0, atol=SUM_TOLERANCE):
+        return "seven numbers of a row are no probabilities that sum to 1"
     return None
 
 
@@ -186,7 +181,7 @@ def metrics(predictions: pd.DataFrame, twins_in_train: Collection[str] = (), n: 
     for name, rows in test_sets(predictions, twins_in_train).items():
         result[name] = table1_row(rows).to_dict() | {
             "intervals": intervals(bootstrap(rows, n=n)["all"]).T.to_dict("list"),
-            "calibration_error": calibration_error(rows),
+            "calibration_error": calibration_error(rows[list(CLASSES)].to_numpy(), _truth(rows)),
             "per_class": per_class(rows).to_dict("index"),
         }
     return _json(result)
@@ -201,11 +196,6 @@ def _json(value: object) -> object:
     if isinstance(value, float | np.floating):
         return None if np.isnan(value) else float(value)
     return int(value)
-
-
-def calibration_error(predictions: pd.DataFrame, bins: int = 15) -> float:
-    """Expected calibration error (Guo et al. 2017, doi 10.48550/arXiv.1706.04599), bins of equal width."""
-    return calibration.calibration_error(predictions[list(CLASSES)].to_numpy(), _truth(predictions), bins)
 
 
 def confusion(predictions: pd.DataFrame, normalize: bool = False) -> pd.DataFrame:

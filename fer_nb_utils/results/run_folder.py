@@ -61,9 +61,9 @@ class Run:
             config["data"]["name"],
             f"initial weights {config['weights_label']}",
             f"trained: {config['trainable']}",
-            *([f"{100 * config['train_share']:g} % of train"] if config["train_share"] < 1 else []),
-            *(["leak-free train"] if config["leak_free_train"] else []),
         ]
+        parts += [f"{100 * config['train_share']:g} % of train"] if config["train_share"] < 1 else []
+        parts += ["leak-free train"] if config["leak_free_train"] else []
         parts += [f"{config['image_size']} px", f"{epochs} epoch{'s' * (epochs != 1)}"]
         parts += [f"cached views: {config['cached_views']}"] if config["cached_views"] else []
         return [*parts, f"seed {config['seed']}"]
@@ -76,16 +76,11 @@ class Run:
 
 def completed(config: dict) -> dict:
     """The config with what older runs did not record; it was as named here."""
-    config = dict(config)
-    kinds = {"none": "random", "imagenet": "imagenet"}
-    config.setdefault("weights_kind", kinds.get(config.get("weights"), "file"))
-    config.setdefault("recipe", None)
-    config.setdefault("source_revision", None)
-    config.setdefault("train_share", 1.0)
-    config.setdefault("leak_free_train", False)
-    config.setdefault("latency_device", "CPU, one thread")
-    config.setdefault("sessions", [{key: config.get(key) for key in ("device", "device_name", "threads", "precision")}])
-    return config
+    kind = {"none": "random", "imagenet": "imagenet"}.get(config.get("weights"), "file")
+    session = {key: config.get(key) for key in ("device", "device_name", "threads", "precision")}
+    former = {"weights_kind": kind, "recipe": None, "source_revision": None, "train_share": 1.0}
+    former |= {"leak_free_train": False, "latency_device": "CPU, one thread", "sessions": [session]}
+    return former | config
 
 
 def is_finished(folder: Path) -> bool:

@@ -2,12 +2,32 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from .measures import bootstrap, intervals, per_class, table1_row
 from .run_folder import Run
+
+
+class Seeds(tuple[Run, ...]):
+    """The runs of one network, which differ in the seed alone."""
+
+    @property
+    def accuracy(self) -> np.ndarray:
+        """Training accuracy (seeds, epochs)."""
+        return np.stack([run.history["train_accuracy"].to_numpy(float) for run in self])
+
+    def tested(self, expression: str, measure: str) -> np.ndarray:
+        """A measure on the full test set (seeds,): of an expression, or of "all"; NaN where it is undefined."""
+        full = [run.metrics["full"] | {"all": run.metrics["full"]} | run.metrics["full"]["per_class"] for run in self]
+        return np.array([one[expression][measure] for one in full], float)
+
+    @cached_property
+    def draws(self) -> pd.DataFrame:
+        """`measures.bootstrap` of the mean over the seeds."""
+        return bootstrap(*(run.predictions.sort_values("file") for run in self), n=400)
 
 
 def seed_groups(runs: Mapping[str, Run]) -> dict[str, list[Run]]:

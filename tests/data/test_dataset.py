@@ -535,18 +535,18 @@ def third_row(edit):
 
 
 BAD_CSV = {
-    "pixel count": (third_row(lambda e, p, u: f"{e},{p} 7,{u}"), "line 4, has 2305 pixels instead of 2304"),
-    "pixel range": (
-        third_row(lambda e, p, u: f"{e},256{p[p.index(' ') :]},{u}"),
-        "line 4, has a pixel outside",
+    "pixel count": (
+        third_row(lambda e, p, u: f"{e},{p} 7,{u}"),
+        "line 4, has pixels that are not 2304 whole numbers from 0 to 255",
     ),
-    "pixel text": (third_row(lambda e, p, u: f"{e},x{p},{u}"), "line 4, has a pixel that is no whole number"),
-    "pixel fraction": (third_row(lambda e, p, u: f"{e},1.5 {p},{u}"), "line 4, has a pixel that is no whole number"),
-    "pixels empty": (third_row(lambda e, p, u: f"{e},,{u}"), "line 4, has 0 pixels"),
+    "pixel range": (third_row(lambda e, p, u: f"{e},256{p[p.index(' ') :]},{u}"), "line 4, has pixels that are not"),
+    "pixel text": (third_row(lambda e, p, u: f"{e},x{p},{u}"), "line 4, has pixels that are not"),
+    "pixel fraction": (third_row(lambda e, p, u: f"{e},1.5 {p},{u}"), "line 4, has pixels that are not"),
+    "pixels empty": (third_row(lambda e, p, u: f"{e},,{u}"), "line 4, has pixels that are not"),
     "label": (third_row(lambda e, p, u: f"7,{p},{u}"), "line 4, has the label '7'"),
     "label text": (third_row(lambda e, p, u: f"angry,{p},{u}"), "line 4, has the label 'angry'"),
     "usage": (third_row(lambda e, p, u: f"{e},{p},Test"), "line 4, has the usage 'Test'"),
-    "cut short": (lambda text: text[:-3000], "is cut short"),
+    "cut short": (lambda text: text[:-3000], "has the usage '' instead of"),
     "no labels": (lambda text: "pixels\n1 2 3\n", "no column 'emotion'"),
     "no usage": (lambda text: "emotion,pixels\n0,1 2\n", "no column 'usage'"),
     "no pixels": (lambda text: "emotion,Usage\n0,Training\n", "no column 'pixels'"),

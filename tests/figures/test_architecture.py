@@ -86,16 +86,3 @@ def test_no_text_leaves_its_box(name):
         if text.get_text().startswith("$"):
             assert any(box.containsx(extent.x0) and box.containsx(extent.x1) and box.containsy(extent.y0)
                        and box.containsy(extent.y1) for box in boxes), text.get_text()  # fmt: skip
-
-
-def test_blocks_too_wide_for_the_page_stand_below_each_other():
-    """ResNet18's two blocks of a stage side by side, ResNet50's in two lines."""
-    corners = {}
-    for name in ("resnet18", "resnet50"):
-        axes = draw_architecture(build_model(name, "none"), name, 48).axes[0]
-        labels = {text.get_text(): text.get_position() for text in axes.texts}
-        first, second = (next(labels[label] for label in labels if label.startswith(f"layer2.{n}")) for n in (0, 1))
-        corners[name] = first, second
-    (first, second), (above, below) = corners["resnet18"], corners["resnet50"]
-    assert first[1] == second[1] and second[0] > first[0] + 3
-    assert above[0] == below[0] and below[1] < above[1] - 1

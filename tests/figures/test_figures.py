@@ -6,40 +6,36 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+import seaborn as sns
 from made_up_predictions import HALF, random_table
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.text import Text
+from notebook_functions import functions_of
 
 from fer_nb_utils.classes import CLASS_COLORS, CLASSES
 from fer_nb_utils.data.dataset import PUBLISHED, Dataset
-from fer_nb_utils.errors import UserError
+from fer_nb_utils.figures import style as figures_style
 from fer_nb_utils.figures.architecture import draw_architecture
-from fer_nb_utils.figures.data import (
-    augmented_faces,
-    class_counts,
-    face_grid,
-    mean_faces,
-    mistaken_faces,
-    pixel_statistics,
-)
+from fer_nb_utils.figures.data import class_counts, pictures
 from fer_nb_utils.figures.results import (
     LADDER,
-    _wilson,
     accuracy_cost,
-    accuracy_intervals,
     class_f1,
     confusion_matrices,
+    curves,
     roc_curves,
     transfer_ladder,
 )
 from fer_nb_utils.figures.style import CLASS_LINES, MODEL_STYLES, RUN_STYLES, SMALL, WIDTH, percent, run_styles
-from fer_nb_utils.figures.training import freezing_comparison, training_curves
+from fer_nb_utils.figures.training import training_curves
 from fer_nb_utils.networks.resnets import build_model
 from fer_nb_utils.results import measures
-from fer_nb_utils.results.paper import PAPER_TABLE1, PAPER_TABLE2
+from fer_nb_utils.results.paper import PAPER_TABLE2
 from fer_nb_utils.results.run_folder import Run
 
 NOTE = "synthetic sample"
+NEEDED = {"plt": plt, "sns": sns, "CLASSES": CLASSES, "CLASS_COLORS": CLASS_COLORS} | vars(figures_style)
+pixel_statistics = functions_of("01_explore_fer2013", **NEEDED)["pixel_statistics"]
 NAMES = ["resnet18", "resnet34", "resnet50"]
 DEPTHS = ["resnet18 fc", "resnet18 layer4 cached", "resnet18 layer4", "resnet18 all"]
 
@@ -70,14 +66,6 @@ def faces_index():
     return pd.DataFrame({"label": np.repeat(CLASSES, 5), "mean": brightness, "std": brightness / 2})
 
 
-def mistakes():
-    count = 5
-    return pd.DataFrame({
-        "file": ["20", "3", "0", "1", "9"], "label": ["surprise", "disgust", *["angry"] * 2, "happy"],
-        "predicted": "disgust", "confidence": np.linspace(0.99, 0.5, count),
-    })  # fmt: skip
-
-
 def costs(names=NAMES):
     count = len(names)
     return pd.DataFrame({
@@ -87,31 +75,21 @@ def costs(names=NAMES):
     }, index=names)  # fmt: skip
 
 
-def metrics(names, images=7178):
-    """Of random tables, said to be about so many images in all."""
-    found = {name: measures.metrics(random_table(seed=seed), n=50) for seed, name in enumerate(names)}
-    for result in found.values():
-        result["full"]["support"] = images
-    return found
-
-
 LONG = f"{NOTE}, " + ", ".join(f"{name}: trained: all, 20 epochs" for name in DEPTHS)
 FIGURES = {
     "class_counts": lambda: class_counts(PUBLISHED, LONG),
-    "mean_faces": lambda: mean_faces(dataset(), NOTE),
     "pixel_statistics": lambda: pixel_statistics(faces_index(), NOTE),
-    "face_grid": lambda: face_grid(dataset(), note=NOTE),
-    "augmented_faces": lambda: augmented_faces(np.ones((7, 8, 8)), np.ones((7, 6, 8, 8)), CLASSES, NOTE),
-    "mistaken_faces": lambda: mistaken_faces(dataset(), mistakes(), note=LONG),
+    "pictures": lambda: pictures(
+        dict.fromkeys(CLASSES, np.ones((7, 8, 8))), [f"draw {i}" for i in range(7)], NOTE, LONG
+    ),
+    "mistakes": lambda: pictures({"": np.ones((7, 8, 8))}, ["surprise, taken\nfor surprise\n99%"] * 7, NOTE, LONG),
     "confusion_matrices": lambda: confusion_matrices(dict.fromkeys(NAMES, random_table()), LONG),
     "confusion_matrix": lambda: confusion_matrices({DEPTHS[1]: random_table()}, LONG),
     "roc_curves": lambda: roc_curves(dict.fromkeys(NAMES, random_table()), LONG),
     "roc_curve": lambda: roc_curves({DEPTHS[1]: random_table()}, LONG),
     "class_f1": lambda: class_f1(measures.table2({"a": random_table()}), LONG),
-    "accuracy_intervals": lambda: accuracy_intervals(metrics(DEPTHS), LONG),
     "accuracy_cost": lambda: accuracy_cost(costs(), LONG),
     "training_curves": lambda: training_curves(dict.fromkeys(DEPTHS, [history([0.3, 0.6, 0.9])]), LONG, DEPTHS[3:]),
-    "freezing_comparison": lambda: freezing_comparison(history([0.2, 0.41]), history([0.5, 0.93]), LONG),
     "architecture": lambda: draw_architecture(build_model("resnet50", "none"), "resnet50", 224),
 }
 
@@ -210,45 +188,20 @@ def test_class_counts_draws_each_split():
     assert "436  (1.5%)" in texts(figure.axes[0])
 
 
-def test_mean_faces_shows_means_and_differences():
-    figure = mean_faces(dataset())
-    images = [axis.images[0].get_array() for axis in figure.axes if axis.images]
-    assert np.allclose(images[6], 160) and np.allclose(images[7 + 6], 30) and np.allclose(images[7], -30)
-
-
 def test_pixel_statistics_is_by_class():
-    axes = pixel_statistics(faces_index()).axes
+    axes = pixel_statistics(faces_index(), NOTE).axes
     assert [tick.get_text() for tick in axes[0].get_yticklabels()] == list(CLASSES)
     assert axes[0].lines[-1].get_xdata()[0] == pytest.approx(0.5)
 
 
-def test_face_grid_shows_faces_but_none_of_fer2013():
-    figure = face_grid(dataset(), per_class=4)
-    assert sum(len(axis.images) for axis in figure.axes) == 21
-    assert figure.axes[4].images[0].get_array()[0, 0] == 110
-    with pytest.raises(UserError, match="mean_faces"):
-        face_grid(dataset("FER-2013"))
-
-
-def test_augmented_faces_keep_one_grey_scale():
-    originals = dataset().images[[0, 20]]
-    draws = np.stack([originals, originals + 20], axis=1)
-    figure = augmented_faces(originals, draws, ["angry", "surprise"])
-    images = [axis.images[0] for axis in figure.axes]
-    assert [int(image.get_array()[0, 0]) for image in images] == [100, 100, 120, 160, 160, 180]
-    assert {image.get_clim() for image in images} == {(100, 160)}
-    assert [axis.get_title() for axis in figure.axes[:3]] == ["original", "draw 1", "draw 2"]
-    assert [axis.get_ylabel() for axis in figure.axes[::3]] == ["angry", "surprise"]
-
-
-def test_mistaken_faces_are_named():
-    figure = mistaken_faces(dataset(), mistakes(), count=6)
-    assert [axis.images[0].get_array()[0, 0] for axis in figure.axes[:5]] == [160, 110, 100, 100, 130]
-    assert figure.axes[0].get_title(loc="left") == "label:\nsurprise"
-    assert figure.axes[0].get_xlabel() == "recognised:\ndisgust\n99%"
-    assert not figure.axes[5].images
-    with pytest.raises(UserError, match="may not be published"):
-        mistaken_faces(dataset("FER-2013"), mistakes())
+def test_pictures_share_one_grey_scale_where_it_is_given():
+    faces = dataset().images[[0, 20]]
+    figure = pictures({"a": faces, "b": faces[:1]}, ["one", "two"], "Faces", limits=(0, 255))
+    images = [axis.images for axis in figure.axes]
+    assert [len(shown) for shown in images] == [1, 1, 1, 0]  # a place without a picture stays empty
+    assert {shown[0].get_clim() for shown in images[:3]} == {(0, 255)}
+    own = pictures({"a": np.stack([faces[0], faces[0] // 2])}, ["one", "two"], "Faces")
+    assert [axis.images[0].get_clim() for axis in own.axes] == [(100, 100), (50, 50)]
 
 
 def test_training_curves_hold_the_histories():
@@ -311,16 +264,6 @@ def test_a_loss_with_label_smoothing_is_not_drawn_beside_others():
     assert figure.get_supxlabel().startswith(f"{NOTE}. Without the training loss of resnet18 all")
 
 
-def test_freezing_comparison_draws_the_papers_values():
-    axis = freezing_comparison(history([0.2, 0.4]), history([0.5, 0.9])).axes[0]
-    assert [line[0] for line in lines(axis, ":")] == [0.416, 0.912]
-    assert [line.tolist() for line in lines(axis)] == [[0.2, 0.4], [0.5, 0.9]]
-    assert [line.tolist() for line in lines(axis, "--")] == [[0.1, 0.2], [0.25, 0.45]]
-    assert texts(axis) == ["fc: 40.0%", "paper, fc: 41.6%", "layer4 + fc: 90.0%", "paper, layer4 + fc: 91.2%"]
-    places = [text.xy[1] for text in axis.texts]
-    assert places[::2] == [0.4, 0.9] and np.diff(places)[::2] == pytest.approx(0.065)
-
-
 def test_confusion_matrices_write_share_and_count():
     figure = confusion_matrices({"resnet18": HALF, "resnet34": HALF})
     left = figure.axes[0]
@@ -347,34 +290,10 @@ def test_roc_curves_name_each_auc_and_differ_in_their_lines():
 
 def test_class_f1_stands_beside_the_paper():
     table = measures.table2({"a": random_table()})
-    bars = class_f1(table).axes[0].patches
-    assert [bar.get_height() for bar in bars] == pytest.approx([*table["f1"], *PAPER_TABLE2["f1"]])
-    assert [bool(bar.get_hatch()) for bar in bars] == [False] * 7 + [True] * 7
-
-
-def test_accuracy_intervals_of_every_test_set_and_of_the_paper():
-    measured = metrics(["resnet18", "resnet50"])
-    axis = accuracy_intervals(measured, NOTE).axes[0]
-    points = {line.get_ydata()[0]: line for line in axis.lines if line.get_marker() not in ("None", "")}
-    values = [points[place].get_xdata()[0] for place in sorted(points)]
-    sets = ("full", "PublicTest", "PrivateTest", "leak-free")
-    expected = [measured[run][name]["accuracy"] for name in sets for run in measured]
-    assert values == pytest.approx(expected + PAPER_TABLE1["accuracy"].tolist())
-    low, high = next(line.get_xdata() for line in axis.lines if len(line.get_xdata()) == 2)
-    assert [low, high] == measured["resnet18"]["full"]["intervals"]["accuracy"]
-    assert [points[place].get_marker() for place in sorted(points)] == ["o", "^"] * 4 + ["o", "s", "^"]
-    assert len(axis.get_yticks()) == 5 and axis.get_ylim()[0] > max(points) and axis.get_ylim()[1] < min(points)
-
-
-def test_the_papers_accuracies_do_not_stand_beside_those_on_other_images():
-    axis = accuracy_intervals(metrics(["resnet18"], images=350), NOTE).axes[0]
-    assert not [label for label in axis.get_yticklabels() if "paper" in label.get_text()]
-
-
-def test_papers_interval_is_about_two_standard_errors():
-    low, high = _wilson(0.65, 7178)
-    standard_error = (0.65 * 0.35 / 7178) ** 0.5
-    assert (high - low) / 2 == pytest.approx(1.96 * standard_error, rel=0.01)
+    axis = class_f1(table).axes[0]
+    assert [bar.get_height() for bar in axis.patches] == pytest.approx([*table["f1"]])
+    assert axis.lines[0].get_ydata().tolist() == PAPER_TABLE2["f1"].tolist()
+    assert texts(axis) == [f"{value:.2f}" for value in table["f1"]]
 
 
 def test_accuracy_cost_places_and_sizes_each_run():
@@ -385,3 +304,32 @@ def test_accuracy_cost_places_and_sizes_each_run():
     assert large / small == pytest.approx(21.3 / 11.2)
     assert [line.get_ydata().tolist() for line in axes[0].lines[::2]] == [[0.59, 0.61], [0.61, 0.64]]
     assert [line.get_marker() for line in axes[0].lines[1::2]] == ["o", "s"]
+
+
+def test_pictures_stand_in_rows_under_their_columns_with_heat_where_there_is_any():
+    faces = list(np.arange(2 * 48 * 48).reshape(2, 48, 48))
+    heat = np.linspace(0, 1, 2 * 48 * 48).reshape(2, 48, 48)
+    figure = pictures({"plain": faces, "hot": faces}, ["a", "b"], "Faces", "made up", {"hot": heat})
+    axes = np.array(figure.axes).reshape(2, 2)
+    assert [axis.get_title("center") for axis in axes[0]] == ["a", "b"]
+    assert [axis.get_ylabel() for axis in axes[:, 0]] == ["plain", "hot"]
+    assert [[len(axis.images) for axis in row] for row in axes] == [[1, 1], [2, 2]]
+    assert np.array_equal(axes[0, 1].images[0].get_array(), faces[1])
+    laid_over = axes[1, 1].images[1]
+    assert np.array_equal(laid_over.get_array(), heat[1]) and laid_over.get_clim() == (0, 1)
+    assert figure.get_suptitle() == "Faces" and figure.get_supxlabel() == "made up"
+    coloured = pictures({"": [np.zeros((36, 72, 3))] * 3}, ["a", "b", "c"], "Filters")
+    assert coloured.get_figheight() < 4  # as flat as its pictures
+
+
+def test_curves_keep_a_look_for_each_name_in_all_panels():
+    left = pd.DataFrame({"one": [0.1, 0.2], "two": [0.3, np.nan]}, index=[0, 1])
+    figure = curves({"a": left, "b": left[["two"]]}, "epoch", "share", "Lines", shares="y")
+    first, second = figure.axes
+    assert [line.get_xydata().tolist() for line in first.lines] == [[[0, 0.1], [1, 0.2]], [[0, 0.3]]]
+    assert first.lines[1].get_color() == second.lines[0].get_color() != first.lines[0].get_color()
+    assert first.lines[1].get_marker() == second.lines[0].get_marker() != first.lines[0].get_marker()
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "two"]
+    assert first.get_xlabel() == "epoch" and first.get_ylabel() == "share" and second.get_title("left") == "b"
+    figure.canvas.draw()
+    assert all("%" in tick.get_text() for tick in first.get_yticklabels() if tick.get_text())

@@ -1,8 +1,8 @@
 import numpy as np
+import pandas as pd
 import pytest
-from made_up_predictions import random_table
+from made_up_predictions import HALF, table
 
-from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.results import measures
 from fer_nb_utils.results.calibration import calibration_error, fit_temperature
 
@@ -33,9 +33,19 @@ def test_the_error_by_hand():
     assert calibration_error(probabilities, np.array([0, 1, 0, 0]), bins=10) == pytest.approx((0.8 + 0.4) / 4 - 0.0)
 
 
-def test_the_error_is_the_one_that_runs_record():
-    table = random_table()
-    labels = np.array([CLASSES.index(label) for label in table["label"]])
-    assert calibration_error(table[list(CLASSES)].to_numpy(), labels) == pytest.approx(
-        measures.calibration_error(table)
-    )
+def error_of(predictions):
+    """As recorded in the full test set's metrics."""
+    return measures.metrics(predictions, n=2)["full"]["calibration_error"]
+
+
+def test_the_recorded_error_by_hand():
+    assert error_of(HALF) == pytest.approx(abs(8 / 14 - 0.7))
+    sure = table(["happy"] * 4, ["happy"] * 4, confidence=1.0)
+    assert error_of(sure) == 0
+    labels = ["happy"] * 10  # too unsure by .3 in one bin and too sure by .3 in another do not cancel
+    unsure, bold = table(labels, labels, 0.7), table(["sad"] * 3 + labels[:7], labels, 1.0)
+    assert error_of(pd.concat([unsure, bold])) == pytest.approx(0.3)
+    close = pd.concat([table(labels, labels, 0.95), table(["sad"] * 10, labels, 1.0)])  # 14.25 and 15 of 15: one bin
+    assert error_of(close) == pytest.approx((10 * 1.0 - 10 * 0.05) / 20)
+    last = pd.concat([table(labels, labels, 0.935), table(["sad"] * 10, labels, 0.99)])  # from 14/15: one bin, too
+    assert error_of(last) == pytest.approx((10 * 0.99 - 10 * 0.065) / 20)

@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_up_predictions import HALF, random_table, table
+from notebook_functions import functions_of
 from scipy import stats
 
 from fer_nb_utils.classes import CLASSES
@@ -189,19 +190,21 @@ def test_mcnemars_smallest_p_values_are_not_zero():
     assert 0 < comparison.mcnemar(right, wrong)["p_value"] < 1e-300
 
 
-def test_comparison_with_the_paper():
+@pytest.mark.parametrize("data", ["FER-2013", "synthetic sample"])
+def test_comparison_with_the_paper_in_notebook_05(data):
     models = pd.Index(["a", "b"], name="model")
     paper = pd.DataFrame({"accuracy": [0.65, 0.66], "auc": [0.9, 0.8], "support": [7178, 7178]}, index=models)
-    ours = pd.DataFrame({"auc": [0.95], "accuracy": [0.6], "support": [350]}, index=["a"])
-    result = comparison.compare_with_paper(ours, paper, same_data=True)
-    assert result.columns.tolist() == ["paper", "ours", "difference"]
-    assert result.loc[("a", "accuracy")].tolist() == pytest.approx([0.65, 0.6, -0.05])
-    assert result.loc[("a", "auc"), "difference"] == pytest.approx(0.05)
-    assert result.loc[("b", "auc"), "paper"] == 0.8 and np.isnan(result.loc[("b", "auc"), "ours"])
-    assert result.loc[("a", "support"), ["paper", "ours"]].tolist() == [7178, 350]
-    assert np.isnan(result.loc[("a", "support"), "difference"])  # once printed as -6,828
-    others = comparison.compare_with_paper(ours, paper, same_data=False)
-    assert others["difference"].isna().all() and others["ours"].equals(result["ours"])
+    ours = pd.DataFrame({"auc": [0.95], "accuracy": [0.6], "support": [350.0]}, index=models[:1])
+    trainings = {"a": [Run("", {"data": {"name": data}}, None, None, {})]}
+    result = functions_of("05_compare_resnets", pd=pd)["beside_paper"](ours, paper, trainings)
+    assert result.columns.tolist() == ["accuracy", "auc", "support"] and result.index.names == ["model", "from"]
+    assert result.loc[("a", "ours")].tolist() == [0.6, 0.95, 350]
+    assert result.loc[("a", "paper")].tolist() == [0.65, 0.9, 7178]
+    assert len(result) == (3 if data == "FER-2013" else 2)  # results on other data are not subtracted
+    if data == "FER-2013":
+        difference = result.loc[("a", "difference")]
+        assert difference[["accuracy", "auc"]].tolist() == pytest.approx([-0.05, 0.05])
+        assert difference["support"] is None  # once printed as -6,828
 
 
 def group(name, shares, images=700):
@@ -214,7 +217,8 @@ def group(name, shares, images=700):
         table = pd.DataFrame(np.eye(7)[guesses], columns=list(CLASSES))
         identity = {"file": [str(i) for i in range(images)], "usage": "PublicTest", "label": np.array(CLASSES)[labels]}
         table = pd.DataFrame(identity).join(table)
-        runs.append(Run(None, {}, None, table, {"full": {"accuracy": float((guesses == labels).mean())}}))
+        full = {"accuracy": float((guesses == labels).mean()), "per_class": {}}
+        runs.append(Run(None, {}, None, table, {"full": full}))
     return runs
 
 

@@ -184,19 +184,6 @@ def test_metrics_are_json_with_null_for_what_is_undefined():
     assert measures.metrics(predictions)["full"]["intervals"]["f1"] == thousand.tolist()
 
 
-def test_calibration_error_by_hand():
-    assert measures.calibration_error(HALF) == pytest.approx(abs(8 / 14 - 0.7))
-    sure = table(["happy"] * 4, ["happy"] * 4, confidence=1.0)
-    assert measures.calibration_error(sure) == 0
-    labels = ["happy"] * 10  # too unsure by .3 in one bin and too sure by .3 in another do not cancel
-    unsure, bold = table(labels, labels, 0.7), table(["sad"] * 3 + labels[:7], labels, 1.0)
-    assert measures.calibration_error(pd.concat([unsure, bold])) == pytest.approx(0.3)
-    close = pd.concat([table(labels, labels, 0.95), table(["sad"] * 10, labels, 1.0)])  # 14.25 and 15 of 15: one bin
-    assert measures.calibration_error(close) == pytest.approx((10 * 1.0 - 10 * 0.05) / 20)
-    last = pd.concat([table(labels, labels, 0.935), table(["sad"] * 10, labels, 0.99)])  # from 14/15: one bin, too
-    assert measures.calibration_error(last) == pytest.approx((10 * 0.99 - 10 * 0.065) / 20)
-
-
 def test_confusion_counts_and_shares():
     counts, shares = measures.confusion(HALF), measures.confusion(HALF, normalize=True)
     assert counts.loc["sad"].to_dict() == dict.fromkeys(CLASSES, 0) | {"sad": 1, "happy": 1}
@@ -226,6 +213,9 @@ def test_read_predictions_round_trip(tmp_path, suffix):
     pd.testing.assert_frame_equal(measures.read_predictions(path), predictions, check_dtype=False)
 
 
+NO_PROBABILITIES = "seven numbers of a row are no probabilities that sum to 1"
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
@@ -233,14 +223,14 @@ def test_read_predictions_round_trip(tmp_path, suffix):
         (lambda t: t.iloc[:0], "it has no rows"),
         (
             lambda t: t.replace({"label": {"sad": "gloomy"}}),
-            "unknown label 'gloomy' (known: angry, disgust, fear, happy, neutral, sad, surprise)",
+            "a label is none of angry, disgust, fear, happy, neutral, sad, surprise",
         ),
-        (lambda t: t.assign(usage="Test"), "unknown usage 'Test' (known: Training, PublicTest, PrivateTest)"),
-        (lambda t: t.assign(file="x"), "'x' occurs twice"),
-        (lambda t: t.assign(happy=["0.1"] * 13 + ["much"]), "row 15 holds something that is no probability"),
-        (lambda t: t.assign(happy=-0.2), "row 2 holds something that is no probability"),
-        (lambda t: t.assign(happy=[0.7] + [0.9] * 13), "the probabilities in row 2 sum to 1.650, not 1"),
-        (lambda t: t.assign(sad=t["sad"] + 0.0012), "the probabilities in row 2 sum to 1.001, not 1"),
+        (lambda t: t.assign(usage="Test"), "a usage is none of Training, PublicTest, PrivateTest"),
+        (lambda t: t.assign(file="x"), "a file occurs twice"),
+        (lambda t: t.assign(happy=["0.1"] * 13 + ["much"]), NO_PROBABILITIES),
+        (lambda t: t.assign(happy=-0.2), NO_PROBABILITIES),
+        (lambda t: t.assign(happy=[0.7] + [0.9] * 13), NO_PROBABILITIES),
+        (lambda t: t.assign(sad=t["sad"] + 0.0012), NO_PROBABILITIES),
     ],
 )
 def test_bad_predictions_are_refused_in_one_sentence(tmp_path, spoil, reason):

@@ -1,8 +1,12 @@
+"""The features that notebook 08 computes by hand."""
+
 import numpy as np
 import pytest
+from notebook_functions import functions_of
+from skimage.feature import hog, local_binary_pattern
 
-from fer_nb_utils.data.handmade_features import gradients, lbp, moments
-
+FOUND = functions_of("08_beyond_the_paper", np=np, hog=hog, local_binary_pattern=local_binary_pattern)
+lbp, gradients, moments = (FOUND[name] for name in ("lbp", "gradients", "moments"))
 NOISE = np.random.default_rng(0).integers(0, 256, (3, 48, 48), dtype=np.uint8)
 
 
