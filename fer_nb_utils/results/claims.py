@@ -56,6 +56,9 @@ DESCRIPTION = {
 }  # fmt: skip
 # Settings of former versions, and what is always done now.
 FORMER = {"optimizer": "adamw", "schedule": "cosine", "patience": 0, "validation": "stratified"}
+# A revision of the training code -> one that differs from it in rounding alone: small maps as matrix products. The same
+# training (ResNet34, layer4, 4 epochs, learning rate .0001) validated at .5327 without them and at .5331 with them.
+SAME_BUT_ROUNDING = {"75fbbf2c49a6": "1efccf0d7eae"}
 
 Groups = Mapping[str, Seeds]
 Finding = tuple[bool | None, str]  # whether the statement is true of the runs (None: undecided), and the evidence
@@ -158,7 +161,10 @@ def _unequal(groups: Groups, by_design: set[str]) -> list[str]:
     found = set()
     for configs, expected in [([*chain(*own)], by_design), *((configs, set()) for configs in own)]:
         keys = set().union(*configs) - DESCRIPTION - expected - {"seed"}
-        found |= {key for key in keys if len({str(config.get(key, FORMER.get(key))) for config in configs}) > 1}
+        for key in keys:
+            values = {str(config.get(key, FORMER.get(key))) for config in configs}
+            if len({SAME_BUT_ROUNDING.get(value, value) for value in values}) > 1:
+                found.add(key)
     if any(len({config["seed"] for config in configs}) < len(configs) for configs in own):
         found.add("nothing, not even in the seed")
     return sorted(found)

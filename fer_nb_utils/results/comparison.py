@@ -59,7 +59,8 @@ def compare_networks(groups: Mapping[str, Sequence[Run]], measure: str = "accura
         variance = (seeds[a].draws["all", measure] - seeds[b].draws["all", measure]).var()
         contrasts[f"{a} - {b}"] = [seeds[a].tested("all", measure), -seeds[b].tested("all", measure)], variance
     table = seed_tests(contrasts)
-    table["seeds_needed"] = [seeds_needed(test, 0.05) for _, test in table.iterrows()]
+    needed = [seeds_needed(test, 0.05) for _, test in table.iterrows()]
+    table["seeds_needed"] = pd.Series(needed, table.index).where(table["p_value"].notna())
     table = table[["estimate", "error", "p_value", "seeds_needed", "p_holm"]]
     return table.rename(columns={"estimate": "difference"}).rename_axis("pair")
 

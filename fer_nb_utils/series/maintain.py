@@ -162,7 +162,7 @@ def reproducibility(runs: dict[str, Run], features: pd.DataFrame | None) -> str:
     same images; Markdown."""
     groups = seed_groups(runs)
     claims = check_claims(
-        {name: groups.get(f"{name}_layer4") or groups.get(f"{name}_scratch_48px", []) for name in MODELS},
+        {name: groups.get(f"{name}_layer4", []) for name in MODELS},
         groups.get("resnet18_fc", []),
         groups.get("resnet18_layer4", []),
         features,

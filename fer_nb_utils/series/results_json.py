@@ -17,12 +17,13 @@ from ..results.measures import MEASURES, table2, table2_intervals, test_sets
 from ..results.paper import PAPER_TABLE1, PAPER_TABLE2
 from ..results.reference_runs import reference_runs
 from ..results.run_folder import Run
+from ..results.seeds import seed_groups
 from ..training.provenance import versions
 from .workspace import Workspace
 
 DATA = ("name", "fingerprint", "source", "synthetic", "counts")
 ELSEWHERE = ("data", "versions", "sessions")  # what a run's config holds beside settings and costs
-REFERENCE_NETWORKS = "_scratch_48px"  # the three of Table 2 among the reference runs end in this
+REFERENCE_NETWORKS = "_layer4"  # the runs of Table 2 among the reference runs end in this and their seed
 # The folders of an absolute path, in the middle of a sentence too; not the slashes of addresses, tags and fractions.
 FOLDERS = re.compile(r"(?<![\w.:/\\<])(?:file:/+|~/|[A-Za-z]:[/\\]+|\\\\|/)(?:[^\s/\\'\"<>|]+[/\\]+)*(?=[^\s/\\])")
 
@@ -96,13 +97,13 @@ def _data_set(group: dict[str, dict], suffix: str) -> dict:
     """The records of runs on the same data by kind; and Table 2: which networks it is the mean over, their protocol,
     and per test set the table, with 95 % intervals."""
     kinds = {key: {name: record[key] for name, record in group.items()} for key in ("runs", "table1", "per_class")}
-    runs = {name: record["run"] for name, record in group.items() if name == record["runs"]["model"] + suffix}
+    runs = {name: record["run"] for name, record in group.items() if re.sub(r"_seed\d+$", "", name) == record["runs"]["model"] + suffix}
     sets = {name: test_sets(run.predictions, run.twins_in_train) for name, run in runs.items()}
     tables = {}
     for test_set in next(iter(sets.values()), {}):
         rows = {name: own[test_set] for name, own in sets.items()}
         tables[test_set] = _plain(table2(rows).join(table2_intervals(rows)))
-    protocol = common_protocol({name: [run] for name, run in runs.items()})
+    protocol = common_protocol(seed_groups(runs))
     data = next(iter(group.values()))["data"]
     return data | kinds | {"table2": {"networks": list(runs), "protocol": protocol, "test_sets": tables}}
 

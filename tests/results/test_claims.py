@@ -122,6 +122,10 @@ def test_settings_that_differ_forbid_a_verdict_all_of_them():
     found = unfreeze(0.4, 0.9, fc=file, layer4=file | unlike)
     assert (found["in these runs"], found["verdict"]) == ("undecided", "cannot tell")
     assert found["evidence"] == "The runs differ in augment, learning_rate, precision, recipe, source_revision."
+    rounding = next(iter(claims.SAME_BUT_ROUNDING.items()))
+    layer4, fc = ({"source_revision": revision} for revision in rounding)
+    assert unfreeze(0.4, 0.9, fc=fc, layer4=layer4)["verdict"] == "holds here"
+    assert "source_revision" in unfreeze(0.4, 0.9, fc=fc, layer4={"source_revision": "c"})["evidence"]
     keys = (
         "model",
         "weights_kind",
