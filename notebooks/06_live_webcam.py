@@ -61,7 +61,7 @@ from fer_nb_utils.live.realtime import BOX, realtime_prediction, stage_times
 from fer_nb_utils.live.smoothing import SURE, Smoother, overlap
 from fer_nb_utils.live.snapshots import Snapshots
 from fer_nb_utils.live.sources import Demo, open_source
-from fer_nb_utils.live.widget import LiveCamera, trained_networks
+from fer_nb_utils.live.widget import LiveCamera
 from fer_nb_utils.networks.load import EMBEDDED, load_network
 from fer_nb_utils.results.measures import confusion, correct, per_class
 from fer_nb_utils.results.reference_runs import reference_runs
@@ -115,7 +115,8 @@ show_table(
 #   kernel's memory (`camera.tries.counts`), and is about you, this camera and this light alone.
 
 # %% tags=["nbval-ignore-output"]
-networks = {"embedded": EMBEDDED} | trained_networks(work.folder.parent)
+trained = [run for folder in sorted(work.folder.parent.glob("*")) for run in Workspace(folder).run_folders()]
+networks = {"embedded": EMBEDDED} | {f"{run.parts[-3]}: {run.name}": run for run in trained}
 camera = LiveCamera(networks)
 camera
 
@@ -209,7 +210,9 @@ show_table(table.set_index("frame").iloc[::31, :7])
 # expect misses, above all of faces seen from the side.
 
 # %%
-shown_by_clip = demo.spans() if source == "demo" else []
+starts = [demo.PHOTOGRAPH_SECONDS + demo.EXPRESSION_SECONDS * number for number in range(len(CLASSES) + 1)]
+spans = [(0, starts[0], "photograph"), *zip(starts, starts[1:], CLASSES, strict=False)]
+shown_by_clip = spans if source == "demo" else []
 note = f"{table.attrs['source']}; network: {chosen.name}, {chosen.transform.image_size} px; one CPU thread"
 if source == "demo":
     known = pd.DataFrame([frame.box for frame in demo.demo_clip(Demo.rate)], columns=BOX)
@@ -230,7 +233,7 @@ if source == "demo":
 # watching, and says nothing about how good the network is.
 
 
-# %% tags=["nbval-ignore-output"]
+# %%
 def annotated(source, most=12):
     pictures = {}
     with open_source(source) as frames:
@@ -246,7 +249,16 @@ def annotated(source, most=12):
     return pictures
 
 
-show_figure(plots.frame_strip(annotated(source), note=note), photographs=True)
+# %% tags=["nbval-ignore-output"]
+pictures = annotated(source)
+figure, axes = plt.subplots(max(1, -(-len(pictures) // 4)), 4, figsize=(10, 7), squeeze=False, layout="constrained")
+for axis in axes.flat:
+    axis.axis("off")
+for axis, (title, picture) in zip(axes.flat, pictures.items(), strict=False):
+    axis.imshow(picture[:, :, ::-1])
+    axis.set_title(title, fontsize=9)
+figure.suptitle("What the pipeline sees")
+show_figure(figure, photographs=True)
 
 # %% [markdown]
 # ## The probabilities over time
@@ -329,7 +341,15 @@ show_table(pd.DataFrame.from_dict(rows, orient="index").rename_axis("threshold")
 times = stage_times(table)
 work.save_table(times, "live_milliseconds", note=note)
 show_table(times, decimals=1, note=f"Milliseconds a frame. {note}")
-show_figure(plots.stage_bars(table, note=note))
+
+# %% tags=["nbval-ignore-output"]
+figure, axis = plt.subplots(figsize=(8, 3.2), layout="constrained")
+axis.barh(times.index, times["median"])
+axis.plot(times["p95"], times.index, "|", color="#D55E00", markersize=14, markeredgewidth=2)
+axis.set(xlabel="milliseconds a frame: median (bar), 95th percentile (orange mark)")
+axis.invert_yaxis()
+figure.suptitle("Where the milliseconds go")
+show_figure(figure)
 
 # %% [markdown]
 # ## Fig. 5: a snapshot of each expression

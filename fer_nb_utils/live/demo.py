@@ -43,14 +43,12 @@ class DemoFrame:
     """One picture and what is known about it.
 
     seconds: since the clip's beginning; image: uint8 (480, 640, 3) BGR; box: x, y, width, height of the face in
-    pixels, brows to chin as the cascades see it; content: "photograph" or "drawing"; expression: the one drawn, one of
-    CLASSES, None for the photograph.
+    pixels, brows to chin as the cascades see it; expression: the one drawn, None for the photograph.
     """
 
     seconds: float
     image: np.ndarray
     box: tuple[int, int, int, int]
-    content: str
     expression: str | None
 
 
@@ -67,20 +65,13 @@ def demo_clip(fps: float = 15) -> Iterator[DemoFrame]:
         yield _photograph_frame(photograph, seconds) if seconds < PHOTOGRAPH_SECONDS else _drawing_frame(seconds)
 
 
-def spans() -> list[tuple[float, float, str]]:
-    """What is to be seen when: seconds from and to, and "photograph" or the expression drawn."""
-    starts = [PHOTOGRAPH_SECONDS + EXPRESSION_SECONDS * number for number in range(len(CLASSES))]
-    drawn = [(start, start + EXPRESSION_SECONDS, name) for start, name in zip(starts, CLASSES, strict=True)]
-    return [(0.0, PHOTOGRAPH_SECONDS, "photograph"), *drawn]
-
-
 def _photograph_frame(photograph: np.ndarray, seconds: float) -> DemoFrame:
     nearness = 0.5 - 0.5 * math.cos(2 * math.pi * seconds / PHOTOGRAPH_SECONDS)
     x, y, zoom = WIDE + (CLOSE - WIDE) * nearness
     x += 10 * math.sin(4 * math.pi * seconds / PHOTOGRAPH_SECONDS)
     matrix = _moving((x, y), zoom, (WIDTH / 2, HEIGHT / 2))
     image = cv2.warpAffine(photograph, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC)
-    return DemoFrame(seconds, image, _moved(matrix, PHOTOGRAPHED_FACE), "photograph", None)
+    return DemoFrame(seconds, image, _moved(matrix, PHOTOGRAPHED_FACE), None)
 
 
 def _drawing_frame(seconds: float) -> DemoFrame:
@@ -95,7 +86,7 @@ def _drawing_frame(seconds: float) -> DemoFrame:
     image = cv2.warpAffine(drawing, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     x, y, side = (value * UNIT * DRAWING for value in DRAWN_FACE)
     box = _moved(matrix, (DRAWING / 2 + x, DRAWING / 2 + y, side))
-    return DemoFrame(seconds, cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), box, "drawing", expression)
+    return DemoFrame(seconds, cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), box, expression)
 
 
 @cache

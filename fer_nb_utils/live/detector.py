@@ -30,10 +30,10 @@ LEAST_SIDE = 24  # pixels of a box's side
 EDGE = 0.04  # of a box's side: so near to the frame's edge, chin or forehead are mostly beyond it
 DARKEST = 40  # mean grey of a crop, 0 to 255
 
-# A face that is followed is looked for round its last box alone, at about its size. The grid of the search begins
-# elsewhere than that of the whole frame, so boxes differ by a few pixels.
+# A face that is alone is looked for round its last box only, at about its size. The grid of the search begins elsewhere
+# than that of the whole frame, so boxes differ by a few pixels.
 SEARCH_ALL = 0.2  # seconds after which the whole frame is searched again, for faces that have come
-BACK = 1.0  # seconds in which a face that has gone may come back: until then the whole frame is searched
+ALONE = 1.0  # seconds after which a face counts as alone: until then one that has gone may come back
 ROOM = 0.25  # of a box's side in which it may have moved on each side since the last frame
 SIZES = 0.75, 1.35  # of the last box's side
 
@@ -50,69 +50,52 @@ class FaceDetector:
         self.forget()
 
     def __call__(self, frame: np.ndarray) -> np.ndarray:
-        """uint8 (height, width, 3) BGR or (height, width) grey -> boxes int64 (n, 4), the largest first.
-
-        A box is x, y, width, height in the frame's pixels.
-        """
-        return _sorted(self._search(frame, len(frame), 0, len(frame)))
+        """uint8 (height, width, 3) BGR -> boxes int64 (n, 4), the largest first: x, y, width, height in pixels."""
+        return self._search(frame, len(frame), 0, len(frame))
 
     def follow(self, frame: np.ndarray, seconds: float) -> np.ndarray:
-        """The same for the frame of a film, taken at `seconds`: most are searched only round the boxes of the last.
+        """The same for the frame of a film, taken at `seconds`; a face that is alone is searched round its last box.
 
-        The whole frame is searched every SEARCH_ALL seconds, for BACK seconds after a face has gone, and whenever a
-        place does not hold exactly one face, or two places touch. So no face is lost that a search of the whole frame
-        finds; a new one may come SEARCH_ALL seconds later.
+        The whole frame is searched every SEARCH_ALL seconds, until a face has been ALONE for so long, and whenever its
+        place does not hold exactly one face. So no face is lost that a search of the whole frame finds; a new one may
+        come SEARCH_ALL seconds later.
         """
-        few = 0 <= seconds - self._searched < SEARCH_ALL and seconds - self._lost > BACK
-        boxes = self._near(frame) if few else None
-        if boxes is None:
+        recent = 0 <= seconds - self._searched < SEARCH_ALL
+        alone = seconds - self._others > ALONE and frame.shape == self._shape
+        boxes = self._near(frame) if recent and alone else ()
+        if len(boxes) != 1:
             boxes, self._searched = self(frame), seconds
-        if len(boxes) < len(self._last):
-            self._lost = seconds
+        if len(boxes) != 1:
+            self._others = seconds
         self._last, self._shape = boxes, frame.shape
         return boxes
 
     def forget(self) -> None:
         """Search the whole of the next frame: before another film."""
-        self._searched = self._lost = -np.inf
+        self._searched = self._others = -np.inf  # when the whole frame was searched, when there was not one face
         self._last, self._shape = np.empty((0, 4), int), ()
 
-    def _near(self, frame: np.ndarray) -> np.ndarray | None:
-        """Each of the last boxes found again, or None where the whole frame is to be searched."""
-        room = np.rint(ROOM * self._last[:, 2:3]).astype(int)
-        start = np.maximum(self._last[:, :2] - room, 0)
-        end = np.minimum(self._last[:, :2] + self._last[:, 2:] + room, frame.shape[1::-1])
-        if not len(start) or frame.shape != self._shape or _touch(start, end):
-            return None
-        found = []
-        for (x, y), (right, bottom), side in zip(start, end, self._last[:, 2], strict=True):
-            here = self._search(frame[y:bottom, x:right], len(frame), *(side * size for size in SIZES))
-            if len(here) != 1:
-                return None
-            found.append(here[0] + (x, y, 0, 0))
-        return _sorted(np.stack(found))
+    def _near(self, frame: np.ndarray) -> np.ndarray:
+        """Boxes int64 (n, 4) round the place of the last frame's only face."""
+        x, y, side, _ = self._last[0]
+        room = round(ROOM * side)
+        left, top = max(x - room, 0), max(y - room, 0)
+        part = frame[top : y + side + room, left : x + side + room]
+        return self._search(part, len(frame), *(side * size for size in SIZES)) + (left, top, 0, 0)
 
     def _search(self, part: np.ndarray, height: int, least: float, most: float) -> np.ndarray:
-        """Boxes int64 (n, 4) in a part of a frame of this height, with sides of `least` to `most` of its pixels."""
+        """Boxes in a part of a frame of this height, with sides of `least` to `most` of its pixels."""
         shrink = min(REDUCED_HEIGHT / height, 1.0)
         sides = (round(shrink * max(least, SMALLEST_FACE * height)), round(shrink * most))
         sizes = ((side, side) for side in sides)
-        found = self._cascade.detectMultiScale(_grey(_reduced(part, shrink)), SCALE_FACTOR, MIN_NEIGHBORS, 0, *sizes)
-        return np.rint(np.reshape(found, (-1, 4)) / shrink).astype(int)
-
-
-def _sorted(boxes: np.ndarray) -> np.ndarray:
-    return boxes[np.argsort(-boxes[:, 2], kind="stable")]
-
-
-def _touch(start: np.ndarray, end: np.ndarray) -> bool:
-    """Whether any two of the rectangles from start to end, both (n, 2), share something."""
-    shared = np.minimum(end[:, None], end) - np.maximum(start[:, None], start)
-    return bool((shared > 0).all(-1).sum() > len(start))
+        grey = cv2.cvtColor(_reduced(part, shrink), cv2.COLOR_BGR2GRAY)
+        found = self._cascade.detectMultiScale(grey, SCALE_FACTOR, MIN_NEIGHBORS, 0, *sizes)
+        boxes = np.rint(np.reshape(found, (-1, 4)) / shrink).astype(int)
+        return boxes[np.argsort(-boxes[:, 2], kind="stable")]
 
 
 def square(frame: np.ndarray, box: Sequence[int], margin: float) -> np.ndarray:
-    """The square round a box, enlarged on each side by `margin` (a share of the box's side): uint8 (side, side[, 3]).
+    """The square round a box, enlarged on each side by `margin` (a share of the box's side): uint8 (side, side, 3).
 
     The frame's border is repeated where the square leaves it; elsewhere the result is a view of the frame.
     """
@@ -124,14 +107,10 @@ def square(frame: np.ndarray, box: Sequence[int], margin: float) -> np.ndarray:
     return cv2.copyMakeBorder(cut, *beyond, cv2.BORDER_REPLICATE) if any(beyond) else cut
 
 
-def face_crop(frame: np.ndarray, box: Sequence[int], margin: float = MARGIN, size: int = 48) -> np.ndarray:
-    """A face like an image of FER-2013: grey uint8 (size, size), from a BGR or grey frame and the face's box.
-
-    `margin`: see `square`; it may be negative.
-    """
-    grey = _grey(square(frame, box, margin))
-    flag = cv2.INTER_AREA if len(grey) > size else cv2.INTER_CUBIC
-    return cv2.resize(grey, (size, size), interpolation=flag)
+def face_crop(frame: np.ndarray, box: Sequence[int]) -> np.ndarray:
+    """A face like an image of FER-2013: grey uint8 (48, 48), from a BGR frame and the face's box."""
+    grey = cv2.cvtColor(square(frame, box, MARGIN), cv2.COLOR_BGR2GRAY)
+    return cv2.resize(grey, (48, 48), interpolation=cv2.INTER_AREA if len(grey) > 48 else cv2.INTER_CUBIC)
 
 
 def crop_problem(crop: np.ndarray, box: Sequence[int], shape: Sequence[int]) -> str:
@@ -151,17 +130,15 @@ def _reduced(frame: np.ndarray, shrink: float) -> np.ndarray:
     return cv2.resize(double, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def _grey(image: np.ndarray) -> np.ndarray:
-    return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
-
-
 def _load(name: str) -> "cv2.CascadeClassifier":
+    """By way of the file's text, for OpenCV cannot open every path on Windows."""
     try:
         folder = Path(cv2.data.haarcascades)
-        path = next(filter(Path.is_file, (folder / name, folder / f"haarcascade_{name}.xml")), None)
+        path = next(filter(Path.is_file, (folder / name, folder / f"haarcascade_{name}.xml")))
+        storage = cv2.FileStorage(path.read_text(encoding="utf-8"), cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
         cascade = cv2.CascadeClassifier()
-        loaded = path is not None and (_read(cascade, path) or cascade.load(str(path)))
-    except (AttributeError, cv2.error, SystemError, UnicodeDecodeError):
+        loaded = cascade.read(storage.getFirstTopLevelNode())
+    except (AttributeError, StopIteration, cv2.error, SystemError, UnicodeDecodeError):
         loaded = False
     if not loaded:
         raise UserError(
@@ -169,10 +146,3 @@ def _load(name: str) -> "cv2.CascadeClassifier":
             "(pip install -r requirements.txt)."
         )
     return cascade
-
-
-def _read(cascade: "cv2.CascadeClassifier", path: Path) -> bool:
-    """By way of its text, for OpenCV cannot open every path on Windows; not all old files can be read this way."""
-    text = path.read_text(encoding="utf-8")
-    storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
-    return cascade.read(storage.getFirstTopLevelNode())

@@ -3,28 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from ..classes import CLASS_COLORS, CLASSES
-from ..figures.style import FAINT, INK, bare, finish, percent, style
+from ..figures.style import FAINT, bare, finish, percent, style
 from .overlay import COLORS
-from .realtime import stage_times
 from .snapshots import Snapshot
-
-
-@style()
-def frame_strip(frames: Mapping[str, np.ndarray], note: str = "", columns: int = 4) -> Figure:
-    """Frames, uint8 (height, width, 3) BGR, by what stands above each."""
-    rows = max(1, -(-len(frames) // columns))
-    figure, axes = plt.subplots(rows, columns, figsize=(2.6 * columns, 2.25 * rows + 0.5), squeeze=False)
-    for axis in axes.flat:
-        axis.axis("off")
-    for axis, (title, frame) in zip(axes.flat, frames.items(), strict=False):
-        axis.imshow(frame[:, :, ::-1])
-        axis.set_title(title, fontsize=9, color=FAINT)
-    return finish(figure, "What the pipeline sees", note)
 
 
 @style()
@@ -59,23 +44,6 @@ def probabilities_over_time(
 
 
 @style()
-def stage_bars(table: pd.DataFrame, note: str = "") -> Figure:
-    """Where the milliseconds of a frame go: each stage's median as a bar, its 95th percentile as a mark."""
-    times = stage_times(table)
-    figure, axis = plt.subplots(figsize=(8, 3.2))
-    axis.barh(times.index, times["median"], color=["#b9d6e8"] + ["#0072B2"] * (len(times) - 2) + [INK])
-    axis.plot(times["p95"], times.index, "|", color="#D55E00", markersize=14, markeredgewidth=2)
-    for stage, (median, p95) in times.iterrows():
-        place = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
-        axis.annotate(f"{median:.1f}, {p95:.1f}", (p95, stage), fontsize=9, color=FAINT, **place)
-    axis.set(xlabel="milliseconds a frame: median (bar), 95th percentile (orange mark)")
-    axis.margins(x=0.15)
-    axis.invert_yaxis()
-    axis.grid(axis="y", visible=False)
-    return finish(figure, "Where the milliseconds go", note)
-
-
-@style()
 def snapshot_grid(snapshots: Mapping[str, Snapshot], note: str = "") -> Figure:
     """Fig. 5: the most confident look of each expression; one that was never seen stays empty."""
     figure, axes = plt.subplots(1, len(CLASSES), figsize=(1.75 * len(CLASSES), 2.9))
@@ -84,8 +52,7 @@ def snapshot_grid(snapshots: Mapping[str, Snapshot], note: str = "") -> Figure:
         axis.set_title(name, loc="center", color=CLASS_COLORS[name], fontweight="bold")
         if name in snapshots:
             shown = snapshots[name]
-            pixels = shown.image if shown.image.ndim == 2 else shown.image[:, :, ::-1]
-            axis.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+            axis.imshow(shown.image[:, :, ::-1])
             axis.set_xlabel(f"{shown.probability:.0%} at {shown.seconds:.1f} s", fontsize=9, color=FAINT)
         else:
             axis.set(aspect=1, xlim=(0, 1), ylim=(0, 1))

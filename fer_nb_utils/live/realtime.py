@@ -16,8 +16,8 @@ from ..networks.transforms import Preprocess
 from ..progress import progress_bar
 from .detector import DEFAULT
 from .overlay import annotate
-from .pipeline import STAGES, Face, FrameError, Pipeline
-from .smoothing import SURE
+from .pipeline import STAGES, Pipeline
+from .smoothing import SURE, Face, Smoother
 from .snapshots import Snapshots
 from .sources import Frame, Source, open_source
 from .video import VideoError, video_writer
@@ -26,7 +26,6 @@ from .window import Window
 BOX = ("x", "y", "width", "height")
 TIMES = ("read", *STAGES, "draw")
 COLUMNS = ("frame", "seconds", "face", *BOX, "label", *CLASSES, *TIMES, "file")
-PACKED = 5000  # rows
 NO_FACE = "No face was found: a face must look into the camera and fill a quarter of the picture's height."
 
 
@@ -49,9 +48,9 @@ def realtime_prediction(
 
     The first four arguments are the paper's: a network with seven logits in the order of CLASSES, the transform it was
     trained with, how many seconds a label stays at least, and a torch device. `source`: a camera's number, a video, an
-    image, a folder of images, or "demo". `cascade`, `smoothing`, `threshold`: see `Pipeline`. `window`: show the
-    picture in a window of the desktop, the last of some images until it is closed. `video`: an annotated .mp4 or .avi
-    to write. `snapshots` collects the most confident look of each expression.
+    image, a folder of images, or "demo". `cascade`: see `FaceDetector`; `smoothing` (seconds), `threshold`: see
+    `Smoother`. `window`: show the picture in a window of the desktop, the last of some images until it is closed.
+    `video`: an annotated .mp4 or .avi to write. `snapshots` collects the most confident look of each expression.
 
     Returns a row for every face of every frame, and one without a face for a frame without any: frame, seconds, face
     (its number), x, y, width, height (pixels), label (an expression or "not sure"), the seven smoothed probabilities,
@@ -60,48 +59,47 @@ def realtime_prediction(
     `attrs` holds "source", "frames", "seconds" (of the wall's clock), "video" (the path when it was written whole) and
     "problems". Raises UserError for a source, cascade, window or video that cannot be used.
     """
-    pipeline = Pipeline(model, transform, device, cascade, smoothing, display_duration, threshold)
     if video and _same_file(video, source):
         raise UserError(f"The video {video} is the source itself; choose another name.")
+    pipeline = Pipeline(model, transform, Smoother(smoothing, display_duration, threshold), device, cascade)
+    problems = []
     with open_source(source) as opened:
         session = _Session(pipeline, opened, snapshots)
         try:
-            with suppress(KeyboardInterrupt), ExitStack() as stack:
+            with ExitStack() as stack:
                 record = stack.enter_context(video_writer(video, opened.rate)) if video else None
                 screen = stack.enter_context(Window(opened.name)) if window else None
-                try:
+                with suppress(KeyboardInterrupt):  # it ends the session, and keeps what was seen
                     session.run(record, screen, seconds)
-                except KeyboardInterrupt:  # ends it
-                    if not session.frames:  # the video may be begun, but a former one stays
-                        raise
         except VideoError as error:  # the table is no less whole
-            session.problems.append(str(error))
+            problems.append(str(error))
             video = None
-    return session.table(video)
+    table = pd.DataFrame(session.rows, columns=COLUMNS).astype(dict.fromkeys(("face", *BOX), "Int64"))
+    if session.frames and table["face"].isna().all():
+        problems.append(NO_FACE)
+    table.attrs = {"source": opened.name, "frames": session.frames, "seconds": session.seconds}
+    table.attrs["video"] = str(video) if video and session.frames else None
+    table.attrs["problems"] = [*opened.problems, *problems]
+    return table
 
 
 class _Session:
-    """One source through the pipeline: rows of the table, what went wrong, frames, and seconds of the wall's clock."""
+    """One source through the pipeline: the table's rows, how many frames, and seconds of the wall's clock."""
 
     def __init__(self, pipeline: Pipeline, source: Source, snapshots: Snapshots | None):
         self.pipeline, self.source, self.snapshots = pipeline, source, snapshots
-        self.rows, self.tables, self.problems, self.frames, self.seconds = [], [], [], 0, 0.0
+        self.rows, self.frames, self.seconds = [], 0, 0.0
 
     def run(self, record: Callable | None, screen: Window | None, seconds: float | None) -> None:
         start = before = time.perf_counter()
-        bar = progress_bar(desc=self.source.name, unit=" frames", total=self.source.frames)
-        with bar as progress:
+        with progress_bar(desc=self.source.name, unit=" frames", total=self.source.frames) as progress:
             for frame in self.source:
                 if (seconds is not None and frame.seconds >= seconds) or (screen and not screen.is_open):
                     break
                 read = time.perf_counter() - before
                 if screen:  # files are watched at their own pace
                     screen.wait(frame.seconds - (time.perf_counter() - start))
-                try:
-                    faces = self._label(frame, read, record, screen)
-                except FrameError as error:
-                    self.problems.append(f"{self.source.name}, second {frame.seconds:.1f}: {error}")
-                    continue
+                faces = self._label(frame, read, record, screen)
                 progress.set_postfix_str(", ".join(face.label for face in faces), refresh=False)
                 progress.update()
                 before = time.perf_counter()
@@ -122,40 +120,17 @@ class _Session:
         draw = time.perf_counter() - drawing
         if self.snapshots is not None:
             self.snapshots.add(frame.image, result.faces, frame.seconds)
-        times = {"read": 1000 * read, **result.milliseconds, "draw": 1000 * draw}
-        self.rows += _rows(self.frames, frame, result.faces, times)
+        times = 1000 * read, *result.milliseconds.values(), 1000 * draw
+        nothing = (None,) * (1 + len(BOX) + 1) + (np.nan,) * len(CLASSES)
+        found = [(face.number, *face.box, face.label, *face.probabilities) for face in result.faces] or [nothing]
+        self.rows += [(self.frames, frame.seconds, *values, *times, frame.file) for values in found]
         self.frames += 1
-        if len(self.rows) >= PACKED:
-            self._pack()
         return result.faces
-
-    def _pack(self) -> None:
-        """The rows so far as a table, which takes a tenth of their memory."""
-        self.tables.append(pd.DataFrame(self.rows, columns=COLUMNS).astype(dict.fromkeys(("face", *BOX), "Int64")))
-        self.rows = []
-
-    def table(self, video: str | Path | None) -> pd.DataFrame:
-        self._pack()
-        table = pd.concat([part for part in self.tables if len(part)] or self.tables, ignore_index=True)
-        no_face = [NO_FACE] if self.frames and table["face"].isna().all() else []
-        table.attrs = {"source": self.source.name, "frames": self.frames, "seconds": self.seconds}
-        table.attrs["video"] = str(video) if video and self.frames else None
-        table.attrs["problems"] = [*self.source.problems, *self.problems, *no_face]
-        return table
 
 
 def _same_file(path: str | Path, source: int | str | Path) -> bool:
-    if isinstance(source, int):
-        return False
-    path, source = Path(path).expanduser(), Path(source).expanduser()
-    return path.exists() and source.exists() and path.samefile(source)
-
-
-def _rows(number: int, frame: Frame, faces: Sequence[Face], times: dict[str, float]) -> list[tuple]:
-    """A row of COLUMNS a face; without any, one with the times alone."""
-    nothing = (None,) * (1 + len(BOX) + 1) + (np.nan,) * len(CLASSES)
-    found = [(face.number, *face.box, face.label, *face.probabilities) for face in faces] or [nothing]
-    return [(number, frame.seconds, *values, *(times[stage] for stage in TIMES), frame.file) for values in found]
+    one, other = (Path(str(each)).expanduser() for each in (path, source))
+    return one.exists() and other.exists() and one.samefile(other)
 
 
 def stage_times(table: pd.DataFrame) -> pd.DataFrame:

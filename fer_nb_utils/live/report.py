@@ -49,7 +49,7 @@ def how_sure(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def write_report(table: pd.DataFrame, snapshots: Mapping[str, Snapshot], network: str, path: Path) -> None:
-    """Write the page: probabilities over time, labels and how sure, faces at once, snapshots, milliseconds.
+    """Write the page: probabilities over time, labels and how sure, faces at once, snapshots, the summary.
 
     `table`: of a session with frames. The page holds pictures of faces.
     """
@@ -59,7 +59,6 @@ def write_report(table: pd.DataFrame, snapshots: Mapping[str, Snapshot], network
     figures = {
         "probabilities over time": plots.probabilities_over_time(table, note=source),
         "the most confident look of each expression": plots.snapshot_grid(snapshots, note=source),
-        "where the milliseconds go": plots.stage_bars(table, note=source),
     }
     for title, figure in figures.items():
         figure.savefig(buffer := io.BytesIO(), format="png", dpi=130)

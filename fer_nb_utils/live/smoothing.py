@@ -17,22 +17,35 @@ FORGET = 1.0  # seconds after which a face that is out of sight is a new one
 
 
 @dataclass
-class Track:
-    """One followed face: its number, the last box (x, y, width, height in pixels), smoothed probabilities float64 (7,),
-    the expression that it is held for, one of CLASSES, and since when; `label`: that expression, or NOT_SURE."""
+class Face:
+    """One face, followed from frame to frame.
+
+    `number`: the same in all of them; `box`: x, y, width, height in pixels; `probabilities`: smoothed, float64 (7,);
+    `expression`: what the face is held for, one of CLASSES; `since`, `seen`: seconds when that began, and of the last
+    frame; `label`: the expression, or NOT_SURE; `crop`: what the network saw, uint8 (48, 48); `problem`: what is wrong
+    with the crop, if anything (see `crop_problem`).
+    """
 
     number: int
-    box: np.ndarray
+    box: tuple[int, int, int, int]
     probabilities: np.ndarray
     expression: str
-    since: float  # seconds
-    seen: float  # seconds
+    since: float
+    seen: float
     label: str = NOT_SURE
+    crop: np.ndarray | None = None
+    problem: str = ""
 
     @property
     def confidence(self) -> float:
         """The expression's probability, 0 to 1."""
         return float(self.probabilities[CLASSES.index(self.expression)])
+
+    @property
+    def caption(self) -> str:
+        """What is written at the face: "happy 87%", "not sure", and what is wrong with its crop."""
+        said = self.label if self.label == NOT_SURE else f"{self.label} {self.confidence:.0%}"
+        return f"{said}, {self.problem}" if self.problem else said
 
 
 class Smoother:
@@ -47,49 +60,43 @@ class Smoother:
         self.time_constant = time_constant
         self.display_duration = display_duration
         self.threshold = threshold
-        self.tracks: list[Track] = []
+        self.faces: list[Face] = []
         self.count = 0
 
     def reset(self) -> None:
         """Forget all faces; numbers go on, so that none is given twice."""
-        self.tracks.clear()
+        self.faces.clear()
 
-    def update(self, seconds: float, boxes: np.ndarray, probabilities: np.ndarray) -> list[Track]:
-        """Boxes int (n, 4), in pixels, and probabilities float64 (n, 7) of the frame at `seconds` -> their n tracks, in
-        the same order."""
-        self.tracks = [track for track in self.tracks if seconds - track.seen <= FORGET]
-        known = self._match(boxes)
-        for row, (box, values) in enumerate(zip(boxes, probabilities, strict=True)):
-            if row in known:
-                self._follow(known[row], seconds, box, values)
-            else:
-                self.count += 1
-                known[row] = Track(self.count, box, values, CLASSES[values.argmax()], seconds, seconds)
-                self.tracks.append(known[row])
-            known[row].label = known[row].expression if known[row].confidence >= self.threshold else NOT_SURE
-        return [known[row] for row in range(len(boxes))]
-
-    def _match(self, boxes: np.ndarray) -> dict[int, Track]:
-        if not self.tracks or not len(boxes):
-            return {}
-        overlaps = overlap(boxes, [track.box for track in self.tracks])
+    def update(self, seconds: float, boxes: np.ndarray, probabilities: np.ndarray) -> list[Face]:
+        """Boxes int (n, 4), in pixels, and probabilities float64 (n, 7) of the frame at `seconds` -> the n faces, in
+        the same order; they go on changing with later frames."""
+        self.faces = [face for face in self.faces if seconds - face.seen <= FORGET]
+        overlaps = overlap(boxes, [face.box for face in self.faces])
         overlaps[overlaps < SAME_FACE] = 0  # so that no pair of strangers outweighs a face and itself
         pairs = zip(*linear_sum_assignment(overlaps, maximize=True), strict=True)
-        return {row: self.tracks[column] for row, column in pairs if overlaps[row, column]}
+        known = {row: self.faces[column] for row, column in pairs if overlaps[row, column]}
+        for row, (box, values) in enumerate(zip(boxes, probabilities, strict=True)):
+            if row not in known:
+                self.count += 1
+                known[row] = Face(self.count, (), values, CLASSES[values.argmax()], seconds, seconds)
+                self.faces.append(known[row])
+            self._see(known[row], seconds, tuple(map(int, box)), values)
+        return [known[row] for row in range(len(boxes))]
 
-    def _follow(self, track: Track, seconds: float, box: np.ndarray, probabilities: np.ndarray) -> None:
-        passed = max(seconds - track.seen, 0.0)  # two threads may come in the wrong order
+    def _see(self, face: Face, seconds: float, box: tuple, probabilities: np.ndarray) -> None:
+        passed = max(seconds - face.seen, 0.0)  # two threads may come in the wrong order
         weight = 1 - math.exp(-passed / self.time_constant) if self.time_constant else 1.0
-        track.probabilities = track.probabilities + weight * (probabilities - track.probabilities)
-        track.box, track.seen = box, seconds
-        leading = CLASSES[track.probabilities.argmax()]
-        if leading != track.expression and seconds - track.since >= self.display_duration:
-            track.expression, track.since = leading, seconds
+        face.probabilities = face.probabilities + weight * (probabilities - face.probabilities)
+        face.box, face.seen = box, seconds
+        leading = CLASSES[face.probabilities.argmax()]
+        if leading != face.expression and seconds - face.since >= self.display_duration:
+            face.expression, face.since = leading, seconds
+        face.label = face.expression if face.confidence >= self.threshold else NOT_SURE
 
 
 def overlap(boxes: Sequence, others: Sequence) -> np.ndarray:
     """Intersection over union of boxes (n, 4) with others (m, 4), each x, y, width, height: float (n, m), 0 to 1."""
-    a, b = np.asarray(boxes, float)[:, None], np.asarray(others, float)[None]
+    a, b = np.reshape(boxes, (-1, 1, 4)).astype(float), np.reshape(others, (1, -1, 4)).astype(float)
     ends = np.minimum(a[..., :2] + a[..., 2:], b[..., :2] + b[..., 2:])
     shared = (ends - np.maximum(a[..., :2], b[..., :2])).clip(0).prod(-1)
     return shared / (a[..., 2:].prod(-1) + b[..., 2:].prod(-1) - shared)

@@ -5,15 +5,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..classes import NOT_SURE
 from .detector import square
-from .pipeline import Face
+from .smoothing import Face
 
 ROOM = 0.35  # shown round the face, as a share of its box on each side
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A face with some room round it, uint8 (side, side) or (side, side, 3) BGR, the probability of its label, 0 to 1,
+    """A face with some room round it, uint8 (side, side, 3) BGR, the probability of its label, 0 to 1,
     and when it was seen, in seconds since the source began."""
 
     image: np.ndarray
@@ -26,6 +27,7 @@ class Snapshots(dict[str, Snapshot]):
 
     def add(self, image: np.ndarray, faces: Iterable[Face], seconds: float) -> None:
         """Keep those of a frame's faces that are the most confident yet, and whose label is not only held."""
-        for face in filter(lambda face: face.leads, faces):
-            if face.label not in self or face.confidence > self[face.label].probability:
+        for face in faces:
+            leads = face.label != NOT_SURE and face.confidence == face.probabilities.max()
+            if leads and (face.label not in self or face.confidence > self[face.label].probability):
                 self[face.label] = Snapshot(square(image, face.box, ROOM).copy(), face.confidence, seconds)

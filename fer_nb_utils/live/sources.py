@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -14,7 +14,9 @@ import numpy as np
 from ..errors import UserError
 from .demo import SECONDS, demo_clip
 
-os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # quiet: a source says itself what is wrong with a video
+# quiet: a source says itself what is wrong
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 
 DEMO = "demo"
 IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -50,13 +52,9 @@ class Source(AbstractContextManager):
         self.name = name
         self.problems: list[str] = []
 
-    def close(self) -> None:
-        """Give the camera or file back."""
+    def __exit__(self, *_: object) -> None:
         if self.capture:
             self.capture.release()
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 class Camera(Source):
@@ -64,13 +62,13 @@ class Camera(Source):
 
     def __init__(self, index: int):
         super().__init__(f"camera {index}")
-        message = (
-            f"There is no camera {index} on the machine that Python runs on, another program uses it, or this one is "
-            "not allowed to (see the system's settings for privacy); choose another source."
-        )
-        if not 0 <= index < 100:  # OpenCV crashes on -1, and takes 200 for camera 0 of some driver
-            raise UserError(message)
-        self.capture = _opened(index, message)
+        if 0 <= index < 100:  # OpenCV crashes on -1, and takes 200 for camera 0 of some driver
+            self.capture = cv2.VideoCapture(index)
+        if not self.capture or not self.capture.isOpened():
+            raise UserError(
+                f"There is no camera {index} on the machine that Python runs on, another program uses it, or this one "
+                "is not allowed to (see the system's settings for privacy); choose another source."
+            )
         self.capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest frame, not one that waited
 
     def __iter__(self) -> Iterator[Frame]:
@@ -93,11 +91,12 @@ class Video(Source):
 
     def __init__(self, path: Path):
         super().__init__(path.name)
-        self.capture = _opened(str(path), f"{path} is no video that OpenCV can read; convert it, or copy it again.")
+        self.capture = cv2.VideoCapture(str(path))
+        if not self.capture.isOpened():
+            raise UserError(f"{path} is no video that OpenCV can read; convert it, or copy it again.")
         rate = self.capture.get(cv2.CAP_PROP_FPS)
         frames = self.capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self.length = frames / rate if rate > 0 else 0.0  # seconds, as it claims
-        self.last = (frames - 1) / rate if rate > 0 else 0.0  # when its last frame begins
         self.frames = round(frames) if frames > 0 else None  # as it claims, too
         if 0 < rate <= FASTEST:
             self.rate = rate
@@ -111,7 +110,7 @@ class Video(Source):
             position = self.capture.get(cv2.CAP_PROP_POS_MSEC) / 1000  # 0 where OpenCV does not know
             seconds = max(seconds, position or number / self.rate)
             yield Frame(seconds, image)
-        if number == 0 or self.last - seconds > MISSING:
+        if number == 0 or self.length - 1 / self.rate - seconds > MISSING:
             self.problems.append(
                 f"{self.name} ended after {seconds:.1f} of {self.length:.1f} seconds: it is cut off or damaged."
             )
@@ -131,7 +130,10 @@ class Images(Source):
     def __iter__(self) -> Iterator[Frame]:
         seconds = count()
         for path in self.paths:
-            image = _read_image(path)
+            try:  # cv2.imread cannot read every path on Windows
+                image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+            except (OSError, cv2.error):  # not ours to read; empty, or larger than OpenCV takes
+                image = None
             if image is None:
                 self.problems.append(f"{path.name} is no image that can be read.")
             else:
@@ -142,14 +144,13 @@ class Demo(Source):
     """The demo clip, which needs no camera."""
 
     rate = 15.0
+    frames = round(SECONDS * rate)
 
     def __init__(self):
         super().__init__("demo clip (photograph, then synthetic face)")
-        self.frames = round(SECONDS * self.rate)
 
     def __iter__(self) -> Iterator[Frame]:
-        for frame in demo_clip(self.rate):
-            yield Frame(frame.seconds, frame.image)
+        return (Frame(frame.seconds, frame.image) for frame in demo_clip(self.rate))
 
 
 def open_source(source: int | str | Path) -> Source:
@@ -184,32 +185,3 @@ def _images(folder: Path) -> list[Path]:
     if not paths:
         raise UserError(f"The folder {folder} holds no images; give one with files like face.jpg or face.png.")
     return paths
-
-
-def _opened(source: int | str, message: str) -> cv2.VideoCapture:
-    """Raises UserError with the message when OpenCV cannot open the camera or file."""
-    with _quiet():
-        capture = cv2.VideoCapture(source)
-    if not capture.isOpened():
-        raise UserError(message)
-    return capture
-
-
-def _read_image(path: Path) -> np.ndarray | None:
-    try:
-        data = np.fromfile(path, np.uint8)  # cv2.imread cannot read every path on Windows
-        with _quiet():
-            return cv2.imdecode(data, cv2.IMREAD_COLOR)
-    except (OSError, cv2.error):  # not ours to read; empty, or larger than OpenCV takes
-        return None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """OpenCV's own words to standard error left out."""
-    level = cv2.utils.logging.getLogLevel()
-    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    try:
-        yield
-    finally:
-        cv2.utils.logging.setLogLevel(level)

@@ -63,7 +63,6 @@ def _fitted(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     width, height = size
     scale = min(width / image.shape[1], height / image.shape[0])
     small = cv2.resize(image, [max(1, round(side * scale)) for side in image.shape[1::-1]])
-    canvas = np.zeros((height, width, 3), np.uint8)
-    top, left = (height - len(small)) // 2, (width - small.shape[1]) // 2
-    canvas[top : top + len(small), left : left + small.shape[1]] = small
-    return canvas
+    down, across = height - len(small), width - small.shape[1]
+    border = down // 2, down - down // 2, across // 2, across - across // 2
+    return cv2.copyMakeBorder(small, *border, cv2.BORDER_CONSTANT)

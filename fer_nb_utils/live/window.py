@@ -23,14 +23,8 @@ class Window(AbstractContextManager):
             import tkinter  # here, for some Pythons come without
 
             self.root, self.new_photo = tkinter.Tk(), tkinter.PhotoImage
-        except ImportError as error:
-            raise UserError(
-                "This Python came without tkinter, so there is no window; write a video instead."
-            ) from error
-        except tkinter.TclError as error:
-            raise UserError(
-                "There is no display for a window here; leave the window out, and write a video instead."
-            ) from error
+        except Exception as error:  # ImportError, or tkinter's own, which is not there then
+            raise UserError(f"There can be no window here ({error}); write a video instead.") from error
         self.is_open = True
         self.root.title(title)
         self.root.protocol("WM_DELETE_WINDOW", self._leave)
@@ -45,9 +39,8 @@ class Window(AbstractContextManager):
         scale = SHARE * min(self.root.winfo_screenwidth() / width, self.root.winfo_screenheight() / height)
         if scale < 1:
             image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-            height, width, _ = image.shape
-        picture = b"P6 %d %d 255 " % (width, height) + image[:, :, ::-1].tobytes()
-        self.photo = self.new_photo(data=picture, format="PPM")  # tkinter keeps no reference of its own
+        data = cv2.imencode(".ppm", image)[1].tobytes()
+        self.photo = self.new_photo(data=data, format="PPM")  # tkinter keeps no reference of its own
         self.label.configure(image=self.photo)
         self.root.update()
 

@@ -22,12 +22,13 @@ pytestmark = [
 # the kernel is shared, so earlier widgets are closed; the console may say "model not found" of those it was restoring
 IMPORT = "import ipywidgets\nipywidgets.Widget.close_all()\nfrom fer_nb_utils.live.widget import LiveCamera"
 CAMERA = "camera = LiveCamera()\ncamera"
+IMPATIENT = "camera = LiveCamera(source=%r)\ncamera.view.give_up_seconds = 2\ncamera"
 SLEEP = "import time\ntime.sleep(%d)"
 RUNNING = "live?.dataset.state == 'running' && Number(live.dataset.frames) >= 3 && live.dataset.faces == '1'"
 SOURCE_ENDS = """
-import threading, time
+import time
 deadline = time.monotonic() + 15
-while any(thread.name == 'live camera' for thread in threading.enumerate()):
+while camera.view._playing:
     assert time.monotonic() < deadline
     time.sleep(0.2)
 """
@@ -180,7 +181,7 @@ def test_without_subshells_frames_wait_for_a_cell_and_go_on_after_it(notebook):
 
 
 def test_a_kernel_silent_for_long_releases_the_camera(notebook):
-    with notebook("camera = LiveCamera(give_up_seconds=2)\ncamera", SLEEP % 5, subshells=False) as lab:
+    with notebook(IMPATIENT % "browser", SLEEP % 5, subshells=False) as lab:
         started(lab)
         lab.run(2, wait=False)
         lab.wait(f"live.dataset.error == 'kernel-silent' && {RELEASED}")
@@ -191,7 +192,7 @@ def test_a_kernel_silent_for_long_releases_the_camera(notebook):
 
 
 def test_a_source_of_the_kernel_waits_for_a_cell_and_can_be_started_again(notebook):
-    with notebook("camera = LiveCamera(source='demo', give_up_seconds=2)\ncamera", SLEEP % 5, subshells=False) as lab:
+    with notebook(IMPATIENT % "demo", SLEEP % 5, subshells=False) as lab:
         started(lab)
         lab.run(2, wait=False)
         lab.wait("busy && live.dataset.state == 'error'")
@@ -202,7 +203,7 @@ def test_a_source_of_the_kernel_waits_for_a_cell_and_can_be_started_again(notebo
 
 
 def test_a_camera_of_the_kernel_may_take_long_to_open(notebook):
-    cells = SLOW_CAMERA, "camera = LiveCamera(source='demo', give_up_seconds=2)\ncamera"
+    cells = SLOW_CAMERA, IMPATIENT % "demo"
     with notebook(*cells, "widget.open_source = open_at_once") as lab:
         started(lab, before=1)
         lab.run(3)  # the kernel is shared
@@ -260,7 +261,7 @@ def test_the_camera_is_released_when(happens, state, notebook):
 
 
 def test_a_source_of_the_kernel_ends_when_the_tab_is_closed(notebook):
-    with notebook("camera = LiveCamera(source='demo', give_up_seconds=2)\ncamera") as lab:
+    with notebook(IMPATIENT % "demo") as lab:
         started(lab)
         lab.close_view()
     with notebook(SOURCE_ENDS) as lab:

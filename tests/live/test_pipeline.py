@@ -13,8 +13,8 @@ import torch
 from fer_nb_utils.classes import CLASSES, NOT_SURE
 from fer_nb_utils.live.demo import demo_clip
 from fer_nb_utils.live.detector import face_crop
-from fer_nb_utils.live.pipeline import STAGES, FrameError, Pipeline
-from fer_nb_utils.live.smoothing import overlap
+from fer_nb_utils.live.pipeline import STAGES, Pipeline
+from fer_nb_utils.live.smoothing import Smoother, overlap
 from fer_nb_utils.networks.load import folded, load_network
 from fer_nb_utils.networks.prediction import predict
 
@@ -47,9 +47,10 @@ def test_every_face_of_the_demo_clip_is_found_and_keeps_its_number_and_label(pip
         faces = pipeline(frame.image, frame.seconds).faces
         assert len(faces) == 1, frame.seconds
         assert overlap([faces[0].box], [frame.box])[0, 0] >= 0.5, frame.seconds
-        numbers.setdefault(frame.content, set()).add(faces[0].number)
+        drawn = frame.expression is not None
+        numbers.setdefault(drawn, set()).add(faces[0].number)
         if faces[0].label != NOT_SURE:
-            labels.setdefault(frame.content, []).append(faces[0].label)
+            labels.setdefault(drawn, []).append(faces[0].label)
     assert [len(found) for found in numbers.values()] == [1, 1]
     changes = [sum(a != b for a, b in zip(found, found[1:], strict=False)) for found in labels.values()]
     assert changes[0] == 0  # a photograph keeps its expression
@@ -64,13 +65,6 @@ def test_live_crop_and_evaluation_give_the_network_equal_tensors(pipeline, netwo
     assert np.allclose(face.probabilities, predict(network.model, images, network.transform)[0], atol=1e-4)
 
 
-def test_an_image_of_the_training_size_reaches_the_network_unchanged(pipeline, network):
-    image = np.random.default_rng(0).integers(0, 256, (48, 48), dtype=np.uint8)
-    seen = watch_inputs(pipeline)
-    pipeline.classify([face_crop(image, (0, 0, 48, 48), margin=0)])
-    assert torch.equal(seen[0], network.transform(torch.from_numpy(image)[None]))
-
-
 def test_faces_of_a_frame_are_one_batch(pipeline, frame):
     seen = watch_inputs(pipeline)
     many = cv2.resize(np.tile(frame, (2, 5, 1)), (1600, 640), interpolation=cv2.INTER_AREA)
@@ -82,7 +76,7 @@ def test_faces_of_a_frame_are_one_batch(pipeline, frame):
 def test_a_frame_without_a_face_does_not_trouble_the_network(pipeline):
     seen = watch_inputs(pipeline)
     result = pipeline(np.full((480, 640, 3), 128, np.uint8), 0.0)
-    assert result.faces == () and seen == []
+    assert result.faces == [] and seen == []
 
 
 def test_every_stage_is_timed(pipeline, frame):
@@ -91,41 +85,13 @@ def test_every_stage_is_timed(pipeline, frame):
     assert milliseconds["detect"] > 0.1 and milliseconds["classify"] > 0.1
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda image: cv2.cvtColor(image, cv2.COLOR_BGR2GRAY),
-        lambda image: cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)[:, :, None],
-        lambda image: cv2.cvtColor(image, cv2.COLOR_BGR2BGRA),
-        lambda image: cv2.resize(image, (3840, 2880), interpolation=cv2.INTER_CUBIC),
-    ],
-    ids=["grey", "grey with an axis", "alpha", "4K"],
-)
-def test_other_kinds_of_frames_show_the_same_face(pipeline, frame, change):
+def test_a_large_frame_shows_the_same_face(pipeline, frame):
     expected = pipeline(frame, 0.0).faces[0]
     pipeline.reset()
-    changed = change(frame)
-    (face,) = pipeline(changed, 0.0).faces
-    scale = len(changed) / len(frame)
+    (face,) = pipeline(cv2.resize(frame, (3840, 2880), interpolation=cv2.INTER_CUBIC), 0.0).faces
+    scale = 2880 / len(frame)
     assert overlap([np.array(face.box) / scale], [expected.box])[0, 0] > 0.85
     assert face.label == expected.label
-
-
-@pytest.mark.parametrize(
-    "image",
-    [
-        None,
-        np.zeros((0, 640, 3), np.uint8),
-        np.zeros((480, 640, 3), np.float32),
-        np.zeros((480, 640, 2), np.uint8),
-        np.zeros(640, np.uint8),
-    ],
-    ids=["none", "empty", "float", "two channels", "line"],
-)
-def test_what_is_no_picture_is_one_sentence_and_the_next_frame_is_fine(pipeline, frame, image):
-    with pytest.raises(FrameError, match=r"^The frame [^.]*\.$"):
-        pipeline(image, 0.0)
-    assert len(pipeline(frame, 0.1).faces) == 1
 
 
 def test_a_face_at_the_edge_is_cropped_with_a_replicated_border(pipeline, frame):
@@ -207,9 +173,10 @@ def test_what_is_no_resnet_is_not_folded():
 
 def test_below_the_threshold_there_is_no_label(network, frame):
     (sure,), (unsure,) = (
-        Pipeline(network.model, network.transform, threshold=threshold)(frame, 0.0).faces for threshold in (0.0, 1.0)
+        Pipeline(network.model, network.transform, Smoother(threshold=threshold))(frame, 0.0).faces
+        for threshold in (0.0, 1.0)
     )
-    assert sure.leads and not unsure.leads and unsure.label == unsure.caption == NOT_SURE
+    assert sure.label in CLASSES and unsure.label == unsure.caption == NOT_SURE
     assert sure.caption == f"{sure.label} {sure.probabilities.max():.0%}" and unsure.confidence == sure.confidence
 
 

@@ -47,14 +47,6 @@ def test_probabilities_of_a_session_without_faces_are_an_empty_figure(table):
     assert not figure.axes[1].patches
 
 
-def test_stage_bars_show_the_medians(table):
-    (axis,) = plots.stage_bars(table, note="by hand").axes
-    names = [label.get_text() for label in axis.get_yticklabels()]
-    assert names == [*TIMES, "total"]
-    assert [bar.get_width() for bar in axis.patches] == [1, 2, 3, 4, 5, 6, 2 + 3 + 4 + 5 + 6]
-    assert [text.get_text() for text in axis.texts] == [f"{time:.1f}, {time:.1f}" for time in (1, 2, 3, 4, 5, 6, 20)]
-
-
 def test_snapshots_of_all_expressions_with_the_missing_ones_empty():
     picture = np.zeros((40, 40, 3), np.uint8)
     picture[..., 0] = 255  # blue, in OpenCV's order
@@ -64,15 +56,3 @@ def test_snapshots_of_all_expressions_with_the_missing_ones_empty():
     assert list(shown) == ["sad"] and "83%" in shown["sad"].get_xlabel()
     assert shown["sad"].images[0].get_array()[0, 0].tolist() == [0, 0, 255]
     assert sum("never" in text.get_text() for axis in figure.axes for text in axis.texts) == 6
-
-
-def test_grey_snapshots_are_shown_too():
-    figure = plots.snapshot_grid({"sad": Snapshot(np.zeros((40, 40), np.uint8), 0.5, 0.0)})
-    assert sum(bool(axis.images) for axis in figure.axes) == 1
-
-
-def test_frame_strip_names_each_frame_and_leaves_no_empty_axes_visible():
-    frames = {f"{second} s": np.zeros((48, 64, 3), np.uint8) for second in range(5)}
-    figure = plots.frame_strip(frames, columns=4)
-    assert [axis.get_title(loc="left") for axis in figure.axes if axis.images] == list(frames)
-    assert len(figure.axes) == 8 and not any(axis.axison for axis in figure.axes)
