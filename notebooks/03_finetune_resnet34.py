@@ -54,7 +54,7 @@ from fer_nb_utils.data.dataset import load
 from fer_nb_utils.figures.architecture import draw_architecture
 from fer_nb_utils.figures.training import training_curves
 from fer_nb_utils.networks.cost import count_parameters, describe_stages, multiply_adds
-from fer_nb_utils.networks.resnets import build_model
+from fer_nb_utils.networks.resnets import MODELS, build_model
 from fer_nb_utils.results.reference_runs import reference_runs
 from fer_nb_utils.results.seeds import seed_groups
 from fer_nb_utils.series.show import show_figure, show_table
@@ -163,9 +163,10 @@ show_table(pd.DataFrame(last).T.rename_axis(f"last epoch, {dataset.name}"))
 # %%
 reference, rows = seed_groups(reference_runs()), {}
 for name in MODELS:
-    mean = sum(one.history.set_index("epoch") for one in reference[f"{name}_layer4"]) / len(reference[f"{name}_layer4"])
-    train = {f"train, epoch {epoch}": mean.loc[epoch, "train_accuracy"] for epoch in (1, 5, 10, 20)}
-    rows[name] = train | {"validation, epoch 20": mean.loc[20, "validation_accuracy"]}
+    runs = reference[f"{name}_layer4"]
+    mean = sum(one.history.set_index("epoch") for one in runs) / len(runs)
+    rows[name] = {f"train, epoch {epoch}": mean.loc[epoch, "train_accuracy"] for epoch in (1, 5, 10, 20)}
+    rows[name]["validation, epoch 20"] = mean.loc[20, "validation_accuracy"]
 show_table(pd.DataFrame.from_dict(rows, orient="index").rename_axis("FER-2013"))
 
 # %% [markdown]

@@ -97,7 +97,8 @@ def _data_set(group: dict[str, dict], suffix: str) -> dict:
     """The records of runs on the same data by kind; and Table 2: which networks it is the mean over, their protocol,
     and per test set the table, with 95 % intervals."""
     kinds = {key: {name: record[key] for name, record in group.items()} for key in ("runs", "table1", "per_class")}
-    runs = {name: record["run"] for name, record in group.items() if re.sub(r"_seed\d+$", "", name) == record["runs"]["model"] + suffix}
+    networks = re.compile(r"resnet\d+" + suffix + r"(_seed\d+)?")
+    runs = {name: record["run"] for name, record in group.items() if networks.fullmatch(name)}
     sets = {name: test_sets(run.predictions, run.twins_in_train) for name, run in runs.items()}
     tables = {}
     for test_set in next(iter(sets.values()), {}):

@@ -187,7 +187,8 @@ def test_results_hold_each_expression_of_each_network_with_its_interval(run_dir,
 def test_results_hold_the_committed_reference_runs(found):
     (entry,) = found["reference"]
     assert entry["name"] == "FER-2013" and entry["table1"]["resnet18_layer4_seed0"]["full"]["support"] == 7178
-    assert entry["table2"]["networks"] == [f"resnet{depth}_layer4_seed{seed}" for depth in (18, 34, 50) for seed in range(3)]
+    seeds = [f"resnet{depth}_layer4_seed{seed}" for depth in (18, 34, 50) for seed in range(3)]
+    assert entry["table2"]["networks"] == seeds
     assert set(entry["runs"]) == set(entry["table1"]) == set(entry["per_class"]) > set(entry["table2"]["networks"])
 
 
