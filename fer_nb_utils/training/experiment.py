@@ -89,7 +89,7 @@ def repeat(config: dict, dataset: Dataset, folder: str | Path, weights: str | No
         config = completed(config)
         again = TrainConfig(**{field.name: config[field.name] for field in dataclasses.fields(TrainConfig)})
         fingerprint, sha256 = config["data"]["fingerprint"], config["weights_sha256"]
-    except (LookupError, TypeError, ValueError) as error:
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise UserError(f"This is not the config.json of a finished run ({error}); choose another file.") from error
     again = dataclasses.replace(again, weights=weights or again.weights)
     if dataset.fingerprint != fingerprint:
