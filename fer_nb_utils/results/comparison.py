@@ -1,6 +1,5 @@
 """Runs beside each other: tests of their differences, costs, and the protocol that they share."""
 
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
@@ -31,8 +30,7 @@ def mcnemar(pred_a: pd.DataFrame, pred_b: pd.DataFrame) -> dict[str, float]:
     table = pd.crosstab(a, b.reindex(a.index)).reindex(index=[True, False], columns=[True, False], fill_value=0)
     only_a, only_b = int(table.iloc[0, 1]), int(table.iloc[1, 0])
     outcome = contingency_tables.mcnemar(table.to_numpy(), exact=only_a + only_b < 25)
-    p_value = max(float(outcome.pvalue), sys.float_info.min)  # very small ones underflow, but are not zero
-    return {"statistic": float(outcome.statistic), "p_value": p_value, "b": only_a, "c": only_b}
+    return {"statistic": float(outcome.statistic), "p_value": float(outcome.pvalue), "b": only_a, "c": only_b}
 
 
 def compare_models(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
