@@ -173,8 +173,9 @@ for name in MODELS:
 show_table(pd.DataFrame.from_dict(rows, orient="index").rename_axis("FER-2013"))
 
 # %% [markdown]
-# ResNet34 and ResNet50 cost about the same; one gives nothing for it, the other three points. Width and bottlenecks, or
-# its pretraining (from other ImageNet weights, and longer)? Three networks with three pasts cannot say.
+# ResNet34 and ResNet50 cost about the same; one gives nothing for it, the other two points in test and nine in
+# training. Width and bottlenecks, or its pretraining (from other ImageNet weights, and longer)? Three networks with
+# three pasts cannot say.
 
 # %% [markdown]
 # ## The test, once

@@ -211,14 +211,15 @@ def test_what_notebook_08_says_of_hand_made_features_is_so(runs):
     assert measures.correct(private).mean() == pytest.approx(0.579, abs=0.0005)
     assert measures.per_class(private).loc["disgust", "f1"] == pytest.approx(0.68, abs=0.005)
     groups = seed_groups(runs)
-    expected = {"18_fc": (0.444, 0.569), "18_layer4": (0.622, 0.646), "34_layer4": (0.619, 0.639),
-                "50_layer4": (0.653, 0.668), "18_all_64px": (0.691, 0.696)}  # fmt: skip
+    expected = {"18_fc": (0.444, 0.569), "18_layer4": (0.622, 0.646), "34_layer4": (0.622, 0.642),
+                "50_layer4": (0.649, 0.664), "18_all_64px": (0.691, 0.696)}  # fmt: skip
     for name, accuracies in expected.items():
         pairs = [fusion.with_features(run, features) for run in groups[f"resnet{name}"]]
         found = np.mean([[run.metrics["full"]["accuracy"] for run in pair] for pair in pairs], axis=0)
-        assert found == pytest.approx(accuracies, abs=0.004), name
+        assert found == pytest.approx(accuracies, abs=0.0006), name
         p_value = max(comparison.mcnemar(a.predictions, b.predictions)["p_value"] for a, b in pairs)
-        assert p_value < 0.01 or name == "18_all_64px" and p_value == pytest.approx(0.28, abs=0.005)
+        open_ones = {"18_all_64px": 0.28, "50_layer4": 0.06}
+        assert p_value == pytest.approx(open_ones[name], abs=0.005) if name in open_ones else p_value < 0.01
     settings = json.loads((FOLDER / "svm_lbp_rbf" / "settings.json").read_text())
     assert settings["support_vectors"] == 26194 and settings["fit_seconds"] == pytest.approx(191, abs=1)
 
