@@ -68,6 +68,7 @@ from sklearn.manifold import TSNE
 from torch import nn
 from torchcam.methods import LayerCAM
 
+# %%
 from fer_nb_utils.classes import CLASS_COLORS, CLASSES
 from fer_nb_utils.data.dataset import load, split_validation
 from fer_nb_utils.figures.data import pictures

@@ -73,6 +73,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
+# %%
 from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.data.dataset import load
 from fer_nb_utils.figures.data import pictures
@@ -293,6 +294,7 @@ def early(train_inputs, test_inputs):
     return best[1]
 
 
+# %% tags=["nbval-ignore-output"]
 rows = {}
 texture = PCA(128, random_state=0).fit(vectors["lbp"][0])
 beside = [texture.transform(part) for part in vectors["lbp"]]

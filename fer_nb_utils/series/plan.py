@@ -76,9 +76,12 @@ def load_profile(name: str) -> Profile:
 
 
 def _completed(given: object, defaults: dict[str, object], where: str) -> dict[str, object]:
-    """A table of a profile with all its keys. Raises UserError for other keys and other types."""
+    """A table of a profile with all its keys. Raises UserError for other keys, other types, and times not above 0."""
     checked(where, given, defaults)
     refuse_unknown(set(given), set(defaults), where, "key")
+    for key, value in given.items():
+        if type(value) is int and value <= 0:
+            raise UserError(f"{where}: {key} is {value}; make it a number of whole seconds above zero.")
     return defaults | {key: checked(f"{where}: {key}", value, defaults[key]) for key, value in given.items()}
 
 

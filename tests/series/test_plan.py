@@ -60,6 +60,8 @@ def test_a_profile_of_ones_own(profile, tmp_path):
         ("notebooks = 3", "mine.toml: notebooks is 3; give a value of type dict"),
         ("[notebooks]\n01_first = 3", "notebooks.01_first is 3; give a value of type dict"),
         ('[notebooks.01_first]\nbudget = "x"', "budget is 'x'; give a value of type int, like 600"),
+        ("cell_timeout = 0", "cell_timeout is 0; make it a number of whole seconds above zero"),
+        ("[notebooks.01_first]\nbudget = -1", "budget is -1; make it a number of whole seconds above zero"),
         ("cell_timeout = true", "cell_timeout is True"),
         ("title = 1", "title is 1; give a value of type str"),
         ("[parameters", "mine.toml is no TOML file in UTF-8"),

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from fer_nb_utils.data.dataset import split_validation
 from fer_nb_utils.errors import DivergedError
+from fer_nb_utils.networks.small_maps import MatrixConv2d
 from fer_nb_utils.networks.transforms import Augment, Preprocess
 from fer_nb_utils.training import loop
 from fer_nb_utils.training.config import TrainConfig
@@ -131,6 +132,23 @@ def test_precision_of_the_run_is_that_of_training_and_validation(tmp_path, preci
     fit(model, config, TRAIN, VALIDATION, tmp_path, CPU, precision)
     assert types == {(mode, getattr(torch, precision)) for mode in (True, False)}
     assert all(tensor.dtype != torch.bfloat16 for tensor in model.state_dict().values())
+
+
+@pytest.mark.parametrize("cached_views", [0, 1])
+def test_small_maps_are_matrix_products_in_training_and_no_longer_after(tmp_path, monkeypatch, cached_views):
+    seen, forward = [], MatrixConv2d.forward
+    monkeypatch.setattr(MatrixConv2d, "forward", lambda self, maps: seen.append(maps.shape) or forward(self, maps))
+    model = slim_resnet("layer4")
+    fit(
+        model,
+        dataclasses.replace(TINY, trainable="layer4", cached_views=cached_views),
+        TRAIN,
+        VALIDATION,
+        tmp_path,
+        CPU,
+        "float32",
+    )
+    assert seen and not any(isinstance(module, MatrixConv2d) for module in model.modules())
 
 
 def test_training_can_learn_a_few_images_by_heart(tmp_path):
