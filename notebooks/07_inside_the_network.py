@@ -52,6 +52,12 @@ batch_size = 32
 learning_rate = 0.0005
 
 # %%
+from fer_nb_utils.series.workspace import Workspace, check_parameters
+
+check_parameters()
+work = Workspace(run_dir)
+
+# %%
 from base64 import b64encode
 from io import BytesIO
 
@@ -84,12 +90,8 @@ from fer_nb_utils.results.reference_runs import FOLDER, reference_runs
 from fer_nb_utils.results.seeds import seed_groups
 from fer_nb_utils.series.show import show_figure, show_table
 from fer_nb_utils.series.widgets import find_mistakes
-from fer_nb_utils.series.workspace import Workspace, check_parameters
 from fer_nb_utils.training import experiment
 from fer_nb_utils.training.config import TrainConfig
-
-check_parameters()
-work = Workspace(run_dir)
 
 # %% [markdown]
 # # Part A: networks of this run

@@ -57,6 +57,12 @@ head_epochs = 40
 seeds = 3  # for disgust
 
 # %%
+from fer_nb_utils.series.workspace import Workspace, check_parameters
+
+check_parameters()
+work = Workspace(run_dir)
+
+# %%
 import time
 from dataclasses import replace
 
@@ -86,12 +92,8 @@ from fer_nb_utils.results.claims import beside_features, check_claim
 from fer_nb_utils.results.fusion import with_features
 from fer_nb_utils.results.reference_runs import FOLDER, handmade_predictions, reference_runs
 from fer_nb_utils.series.show import show_figure, show_table
-from fer_nb_utils.series.workspace import Workspace, check_parameters
 from fer_nb_utils.training import experiment
 from fer_nb_utils.training.config import TrainConfig
-
-check_parameters()
-work = Workspace(run_dir)
 
 # %% [markdown]
 # # Part A: this run
