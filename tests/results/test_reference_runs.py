@@ -118,7 +118,7 @@ def test_what_notebook_05_says_of_the_three_networks_is_so(runs):
 
 def test_what_notebook_05_says_of_how_much_to_train_is_so(runs):
     groups = seed_groups(runs)
-    fc, layer4, whole = groups["resnet18_fc"], groups["resnet18_layer4"], groups["resnet18_all_64px"]
+    fc, layer4, whole = groups["resnet18_fc"], groups["resnet18_layer4"], groups["resnet18_all"]
     table = trainings({"fc": fc, "layer4": layer4, "all": whole})
     assert table["full"].round(2).tolist() == [0.44, 0.62, 0.68] and table["sd"].max() < 0.01
     at_end = {"fc": fc, "layer4": layer4}
@@ -135,13 +135,58 @@ def test_what_notebook_05_says_of_how_much_to_train_is_so(runs):
     assert len({config["weights_sha256"] for config in configs}) == 1
 
 
+def test_what_notebook_05_says_of_the_ladder_is_so(runs):
+    table = trainings(seed_groups(runs))["full"].round(2)
+    assert table[[f"resnet{depth}_fc" for depth in (18, 34, 50)]].between(0.44, 0.48).all()
+    assert table[[f"resnet{depth}_layer4" for depth in (18, 34, 50)]].between(0.62, 0.64).all()
+    assert table[["resnet18_random", "resnet18_all"]].tolist() == [0.65, 0.68]
+    ladder = {name: runs[f"resnet18_{name}_seed0"].predictions for name in ("random", "layer4", "all")}
+    tests = comparison.compare_models(ladder)
+    assert tests["difference"].round(3).tolist() == [0.032, -0.025, -0.057] and (tests["p_value"] < 1e-5).all()
+
+
+def test_what_notebook_05_says_of_the_number_of_images_is_so(runs):
+    found = {}
+    for start in ("layer4", "random"):
+        names = [*(f"{start}_share{share}" for share in (0.01, 0.03, 0.1, 0.3)), start]
+        own = [runs[f"resnet18_{name}_seed0"] for name in names]
+        assert [run.config["data"]["train_images"] for run in own] == [258, 775, 2584, 7751, 25837]
+        assert {(run.config["epochs_run"], run.config["learning_rate"]) for run in own} == {(20, 0.001)}
+        found[start] = np.array([run.metrics["full"]["accuracy"] for run in own])
+        low, high = np.array([run.metrics["full"]["intervals"]["accuracy"] for run in own]).T
+        assert (np.abs([found[start] - low, high - found[start]]) < 0.014).all()
+        if start == "layer4":
+            assert round(own[0].history["train_accuracy"].iloc[-1], 2) == 0.98
+    ahead = found["layer4"] - found["random"]
+    assert round(100 * ahead[0]) == 6 and ahead[1] > 0.05 and abs(ahead[2]) < 0.005 and (ahead[3:] < -0.015).all()
+    steps = {start: np.round(100 * np.diff(accuracy)) for start, accuracy in found.items()}
+    assert set(steps["layer4"]) == {6, 7} and (steps["random"].min(), steps["random"].max()) == (7, 12)
+
+
 def test_what_notebook_05_says_of_training_without_leaks_is_so(runs):
-    full, without = runs["resnet18_layer4_seed0"], runs["resnet18_layer4_leak_free_seed0"]
-    assert full.config["data"]["train_images"] - without.config["data"]["train_images"] == 697
-    change = {name: without.metrics[name]["accuracy"] - full.metrics[name]["accuracy"] for name in full.metrics}
-    assert round(100 * change["full"]) == -1 and abs(change["leak-free"]) < 0.005
-    twins = [run.predictions[run.predictions["file"].isin(full.twins_in_train)] for run in (full, without)]
-    assert [round(measures.correct(part).mean(), 2) for part in twins] == [0.84, 0.73] and len(twins[0]) == 568
+    groups = seed_groups(runs)
+    full, without = groups["resnet18_layer4"], groups["resnet18_layer4_leak_free"]
+    images = [[run.config["data"]["train_images"] for run in group] for group in (full, without)]
+    assert images[0][0] - images[1][0] == 697 and 697 / images[0][0] == pytest.approx(0.027, abs=0.0005)
+    table = trainings({"full": full, "without": without})
+    assert table["leak-free"].round(3).tolist() == [0.601, 0.602]
+    test = comparison.compare_networks({"full": full, "without": without}).iloc[0]
+    assert (test["difference"], test["p_value"]) == pytest.approx((0.009, 0.07), abs=0.004)
+    assert test["seeds_needed"] == 4
+    for group, limits in ((full, (0.84, 0.89)), (without, (0.73, 0.75))):
+        twins = [run.predictions[run.predictions["file"].isin(run.twins_in_train)] for run in group]
+        right = [round(measures.correct(part).mean(), 2) for part in twins]
+        assert {len(part) for part in twins} == {568} and (min(right), max(right)) == limits
+
+
+def test_what_notebook_02_says_of_cached_copies_is_so(runs):
+    pair = [runs[f"resnet18_{name}_seed0"] for name in ("layer4_views4", "layer4")]
+    assert [run.config["cached_views"] for run in pair] == [4, 20]
+    assert (
+        len({run.config["weights_sha256"] for run in pair}) == len({run.config["learning_rate"] for run in pair}) == 1
+    )
+    assert [round(run.history["train_accuracy"].iloc[-1], 2) for run in pair] == [0.96, 0.77]
+    assert [round(run.metrics["full"]["accuracy"], 2) for run in pair] == [0.60, 0.62]
 
 
 def test_what_notebook_05_says_of_the_best_network_is_so(runs):
@@ -153,16 +198,18 @@ def test_what_notebook_05_says_of_the_best_network_is_so(runs):
 
 def test_the_learning_rates_are_those_that_validated_best(runs):
     tried = pd.read_csv(FOLDER / "learning_rate.csv")
-    best = tried.loc[tried.groupby(["model", "trainable"])["validation accuracy"].idxmax()]
-    for _, row in best.iterrows():
-        run = runs[f"{row['model']}_{row['trainable']}_seed0"]
-        assert run.config["learning_rate"] == row["learning_rate"]
-        assert run.config["weights_sha256"] == row["weights_sha256"]
-    assert (tried.groupby(["model", "trainable"]).size() == 3).all() and set(tried["epochs_run"]) == {4}
+    tried["training"] = tried["run"].str.replace(r"_learning_rate.*", "", regex=True)
+    best = tried.loc[tried.groupby("training")["validation accuracy"].idxmax()].set_index("training")
+    for training, row in best.iterrows():
+        config = runs[f"{training}_seed0"].config
+        assert (config["model"], config["trainable"]) == (row["model"], row["trainable"])
+        assert config["learning_rate"] == row["learning_rate"]
+        assert config["weights_sha256"] == (None if pd.isna(row["weights_sha256"]) else row["weights_sha256"])
+    assert (tried.groupby("training").size() == 3).all() and set(tried["epochs_run"]) == {4}
 
 
 def test_committed_intervals_are_those_of_the_committed_predictions(runs):
-    run = runs["resnet18_layer4_64px"]
+    run = runs["resnet18_layer4_seed0"]
     private = measures.test_sets(run.predictions)["PrivateTest"]
     found = measures.intervals(measures.bootstrap(private)["all"]).T.to_dict("list")
     assert found.keys() == run.metrics["PrivateTest"]["intervals"].keys()
@@ -176,9 +223,9 @@ def arrays(predictions, usage):
 
 
 def test_what_notebook_07_says_of_calibration_is_so(runs):
-    expected = {"18_all_64px": (0.026, 1.03, 0.028), "18_layer4_seed0": (0.078, 1.44, 0.031),
-                "18_layer4_64px_cached": (0.232, 2.63, 0.024), "18_fc_seed0": (0.020, 0.97, 0.026),
-                "50_layer4_seed0": (0.145, 1.94, 0.025)}  # fmt: skip
+    expected = {"18_all_64px": (0.026, 1.03, 0.028), "18_all_seed0": (0.110, 1.66, 0.026),
+                "18_layer4_seed0": (0.078, 1.44, 0.031), "18_layer4_views4_seed0": (0.162, 1.97, 0.024),
+                "18_fc_seed0": (0.020, 0.97, 0.026), "50_layer4_seed0": (0.145, 1.94, 0.025)}  # fmt: skip
     for name, (before, temperature, after) in expected.items():
         predictions = runs[f"resnet{name}"].predictions
         found = fit_temperature(*arrays(predictions, "PublicTest"))
@@ -212,13 +259,14 @@ def test_what_notebook_08_says_of_hand_made_features_is_so(runs):
     assert measures.per_class(private).loc["disgust", "f1"] == pytest.approx(0.68, abs=0.005)
     groups = seed_groups(runs)
     expected = {"18_fc": (0.444, 0.569), "18_layer4": (0.622, 0.646), "34_layer4": (0.622, 0.642),
-                "50_layer4": (0.649, 0.664), "18_all_64px": (0.691, 0.696)}  # fmt: skip
+                "50_layer4": (0.649, 0.664), "18_random": (0.660, 0.673), "18_all": (0.682, 0.691),
+                "18_all_64px": (0.691, 0.696), "34_fc": (0.444, 0.565), "50_fc": (0.477, 0.572)}  # fmt: skip
     for name, accuracies in expected.items():
         pairs = [fusion.with_features(run, features) for run in groups[f"resnet{name}"]]
         found = np.mean([[run.metrics["full"]["accuracy"] for run in pair] for pair in pairs], axis=0)
         assert found == pytest.approx(accuracies, abs=0.0006), name
         p_value = max(comparison.mcnemar(a.predictions, b.predictions)["p_value"] for a, b in pairs)
-        open_ones = {"18_all_64px": 0.28, "50_layer4": 0.06}
+        open_ones = {"18_all_64px": 0.28, "50_layer4": 0.06, "18_all": 0.04}
         assert p_value == pytest.approx(open_ones[name], abs=0.005) if name in open_ones else p_value < 0.01
     settings = json.loads((FOLDER / "svm_lbp_rbf" / "settings.json").read_text())
     assert settings["support_vectors"] == 26194 and settings["fit_seconds"] == pytest.approx(191, abs=1)
@@ -233,3 +281,19 @@ def test_what_notebook_08_says_of_a_second_opinion_is_so(runs):
     three = [f"resnet{depth}_layer4_seed0" for depth in (18, 34, 50)]
     found = accuracy(*three), accuracy(three[2]), accuracy("resnet18_all_64px", three[0])
     assert found == pytest.approx((0.667, 0.653, 0.691), abs=0.0006)
+
+
+def test_what_notebook_08_says_of_disgust_and_of_happy_is_so():
+    disgust = pd.read_csv(FOLDER / "beyond" / "disgust.csv", index_col=0)
+    bought = disgust.loc[["class weights", "balanced sampling", "logit adjustment, tau 1"]]
+    assert round(disgust.loc["plain", "recall"], 2) == 0.11 and round(disgust.loc["plain", "precision"], 2) == 0.39
+    assert bought["recall"].between(0.695, 0.735).all() and bought["precision"].between(0.10, 0.125).all()
+    changes = disgust["macro-F1 +"]
+    assert changes["balanced sampling"] == "-0.02 to +0.01" and changes["class weights"] == "-0.03 to -0.00"
+    assert (
+        abs(disgust.loc["focal loss", ["recall", "macro-F1"]] - disgust.loc["plain", ["recall", "macro-F1"]]).max()
+        < 0.01
+    )
+    happy = pd.read_csv(FOLDER / "beyond" / "happy.csv", index_col=0)
+    assert happy.index[0] == 436 and happy["happy"].round(2).iloc[[0, -1]].tolist() == [0.03, 0.72]
+    assert happy.iloc[:, 1].between(0.09, 0.15).all() and happy["happy"].diff().iloc[1:].between(0.1, 0.225).all()
