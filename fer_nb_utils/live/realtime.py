@@ -1,7 +1,7 @@
 """The paper's `realtime_prediction`: a source through the pipeline, to a table, a window and a video."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -15,13 +15,11 @@ from ..errors import UserError
 from ..networks.transforms import Preprocess
 from ..progress import progress_bar
 from .detector import DEFAULT
-from .overlay import annotate
+from .memory import Snapshots
+from .outputs import VideoError, Window, annotate, video_writer
 from .pipeline import STAGES, Pipeline
-from .smoothing import SURE, Face, Smoother
-from .snapshots import Snapshots
-from .sources import Frame, Source, open_source
-from .video import VideoError, video_writer
-from .window import Window
+from .smoothing import SURE, Smoother
+from .sources import Source, open_source
 
 BOX = ("x", "y", "width", "height")
 TIMES = ("read", *STAGES, "draw")
@@ -62,70 +60,66 @@ def realtime_prediction(
     if video and _same_file(video, source):
         raise UserError(f"The video {video} is the source itself; choose another name.")
     pipeline = Pipeline(model, transform, Smoother(smoothing, display_duration, threshold), device, cascade)
-    problems = []
+    rows, passed = [], 0.0
     with open_source(source) as opened:
-        session = _Session(pipeline, opened, snapshots)
         try:
             with ExitStack() as stack:
                 record = stack.enter_context(video_writer(video, opened.rate)) if video else None
                 screen = stack.enter_context(Window(opened.name)) if window else None
+                start = time.perf_counter()
                 with suppress(KeyboardInterrupt):  # it ends the session, and keeps what was seen
-                    session.run(record, screen, seconds)
+                    for found in _label(pipeline, opened, snapshots, record, screen, seconds):
+                        rows += found
+                        passed = time.perf_counter() - start
         except VideoError as error:  # the table is no less whole
-            problems.append(str(error))
+            opened.problems.append(str(error))
             video = None
-    table = pd.DataFrame(session.rows, columns=COLUMNS).astype(dict.fromkeys(("face", *BOX), "Int64"))
-    if session.frames and table["face"].isna().all():
-        problems.append(NO_FACE)
-    table.attrs = {"source": opened.name, "frames": session.frames, "seconds": session.seconds}
-    table.attrs["video"] = str(video) if video and session.frames else None
-    table.attrs["problems"] = [*opened.problems, *problems]
+    table = pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(("face", *BOX), "Int64"))
+    if rows and table["face"].isna().all():
+        opened.problems.append(NO_FACE)
+    table.attrs = {"source": opened.name, "frames": table["frame"].nunique(), "seconds": passed}
+    table.attrs |= {"video": str(video) if video and rows else None, "problems": opened.problems}
     return table
 
 
-class _Session:
-    """One source through the pipeline: the table's rows, how many frames, and seconds of the wall's clock."""
-
-    def __init__(self, pipeline: Pipeline, source: Source, snapshots: Snapshots | None):
-        self.pipeline, self.source, self.snapshots = pipeline, source, snapshots
-        self.rows, self.frames, self.seconds = [], 0, 0.0
-
-    def run(self, record: Callable | None, screen: Window | None, seconds: float | None) -> None:
-        start = before = time.perf_counter()
-        with progress_bar(desc=self.source.name, unit=" frames", total=self.source.frames) as progress:
-            for frame in self.source:
-                if (seconds is not None and frame.seconds >= seconds) or (screen and not screen.is_open):
-                    break
-                read = time.perf_counter() - before
-                if screen:  # files are watched at their own pace
-                    screen.wait(frame.seconds - (time.perf_counter() - start))
-                faces = self._label(frame, read, record, screen)
-                progress.set_postfix_str(", ".join(face.label for face in faces), refresh=False)
-                progress.update()
-                before = time.perf_counter()
-                self.seconds = before - start
-            if screen and not self.source.is_film:
-                screen.wait()
-
-    def _label(self, frame: Frame, read: float, record: Callable | None, screen: Window | None) -> Sequence[Face]:
-        if not self.source.is_film:
-            self.pipeline.reset()
-        result = self.pipeline(frame.image, frame.seconds)
-        drawing = time.perf_counter()
-        image = annotate(frame.image, result.faces)
-        if record:
-            record(image, frame.seconds)
-        if screen:
-            screen.show(image)
-        draw = time.perf_counter() - drawing
-        if self.snapshots is not None:
-            self.snapshots.add(frame.image, result.faces, frame.seconds)
-        times = 1000 * read, *result.milliseconds.values(), 1000 * draw
-        nothing = (None,) * (1 + len(BOX) + 1) + (np.nan,) * len(CLASSES)
-        found = [(face.number, *face.box, face.label, *face.probabilities) for face in result.faces] or [nothing]
-        self.rows += [(self.frames, frame.seconds, *values, *times, frame.file) for values in found]
-        self.frames += 1
-        return result.faces
+def _label(
+    pipeline: Pipeline,
+    source: Source,
+    snapshots: Snapshots | None,
+    record: Callable | None,
+    screen: Window | None,
+    seconds: float | None,
+) -> Iterator[list[tuple]]:
+    """One source through the pipeline: the table's rows of each frame."""
+    nothing = (None,) * (1 + len(BOX) + 1) + (np.nan,) * len(CLASSES)
+    start = before = time.perf_counter()
+    with progress_bar(desc=source.name, unit=" frames", total=source.frames) as progress:
+        for number, frame in enumerate(source):
+            read = time.perf_counter() - before
+            if seconds is not None and frame.seconds >= seconds:
+                break
+            if screen and not screen.wait(frame.seconds - (time.perf_counter() - start)):  # files at their own pace
+                break
+            if not source.is_film:
+                pipeline.reset()
+            result = pipeline(frame.image, frame.seconds)
+            drawing = time.perf_counter()
+            image = annotate(frame.image, result.faces)
+            if record:
+                record(image, frame.seconds)
+            if screen:
+                screen.show(image)
+            draw = time.perf_counter() - drawing
+            if snapshots is not None:
+                snapshots.add(frame.image, result.faces, frame.seconds)
+            times = 1000 * read, *result.milliseconds.values(), 1000 * draw
+            found = [(face.number, *face.box, face.label, *face.probabilities) for face in result.faces] or [nothing]
+            progress.set_postfix_str(", ".join(face.label for face in result.faces), refresh=False)
+            progress.update()
+            yield [(number, frame.seconds, *values, *times, frame.file) for values in found]
+            before = time.perf_counter()
+        if screen and not source.is_film:
+            screen.wait()
 
 
 def _same_file(path: str | Path, source: int | str | Path) -> bool:

@@ -22,12 +22,11 @@ import traitlets
 from ..classes import CLASSES
 from ..errors import UserError
 from ..networks.load import EMBEDDED, load_network
-from .overlay import COLORS
+from .memory import READY, WATCHED, Snapshots, Tries
+from .outputs import COLORS
 from .pipeline import Pipeline
 from .smoothing import SURE, Smoother
-from .snapshots import Snapshots
 from .sources import DEMO, open_source
-from .tries import READY, WATCHED, Tries
 
 FOLDER = Path(__file__).parent
 BROWSER = "browser"
