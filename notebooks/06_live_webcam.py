@@ -57,8 +57,7 @@ from fer_nb_utils.live import demo, report
 from fer_nb_utils.live.detector import FaceDetector, face_crop
 from fer_nb_utils.live.memory import Snapshots
 from fer_nb_utils.live.outputs import annotate
-from fer_nb_utils.live.pipeline import Pipeline
-from fer_nb_utils.live.realtime import BOX, realtime_prediction, stage_times
+from fer_nb_utils.live.realtime import BOX, Pipeline, realtime_prediction, stage_times
 from fer_nb_utils.live.smoothing import SURE, Smoother, overlap
 from fer_nb_utils.live.sources import Demo, open_source
 from fer_nb_utils.live.widget import LiveCamera

@@ -36,9 +36,10 @@ class Snapshots(dict[str, Snapshot]):
 
 
 class Tries:
-    """How the network labels the expressions that somebody shows on purpose, one count a try.
+    """How the network labels the expressions that somebody shows on purpose: a confusion table, one count a try.
 
-    `counts`, a row for each expression shown, a column for each label."""
+    `counts`: a row for each expression shown, a column for each label.
+    """
 
     def __init__(self):
         columns = pd.Index([*CLASSES, NOT_SURE], name="label")

@@ -118,7 +118,7 @@ def video_writer(path: str | Path, rate: float) -> Iterator[Callable[[np.ndarray
     def write(image: np.ndarray, seconds: float) -> None:
         nonlocal writer, temporary, size, last, due, written
         if writer is None:
-            size, last, due = image.shape[1::-1], seconds, 1.0
+            size, last, due = image.shape[1::-1], seconds, 1.5  # half a frame more, to round
             temporary = str(stack.enter_context(atomic_path(path)))
             writer = cv2.VideoWriter(temporary, code, rate, size)
             stack.callback(writer.release)
@@ -126,9 +126,8 @@ def video_writer(path: str | Path, rate: float) -> Iterator[Callable[[np.ndarray
                 raise UserError(f"The video {path} cannot be written; choose another place or a name ending in .avi.")
         due += rate * min(seconds - last, LONGEST)
         last = seconds
-        while due >= 0.5:
+        while written < int(due):
             writer.write(image if image.shape[1::-1] == size else _fitted(image, size))
-            due -= 1
             written += 1
 
     with ExitStack() as stack:

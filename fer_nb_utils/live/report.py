@@ -25,9 +25,8 @@ def how_sure(table: pd.DataFrame) -> pd.DataFrame:
     probability, all 0 to 1."""
     found = table.dropna(subset="face")
     largest = found[list(CLASSES)].max(axis=1).groupby(found["label"])
-    rows = pd.DataFrame(
-        {"faces": largest.size(), "share": largest.size() / len(found), "probability": largest.median()}
-    )
+    rows = pd.DataFrame({"faces": largest.size(), "probability": largest.median()})
+    rows.insert(1, "share", rows["faces"] / len(found))
     rows = rows.reindex([name for name in (*CLASSES, NOT_SURE) if name in rows.index])
     return rows.rename_axis(index=None, columns="label")
 
@@ -87,13 +86,9 @@ def write_report(table: pd.DataFrame, snapshots: Mapping[str, Snapshot], network
     `table`: of a session with frames. The page holds pictures of faces.
     """
     source, pictures = table.attrs["source"], {}
-    figures = {
-        "probabilities over time": probabilities_over_time(table, note=source),
-        "the most confident look of each expression": snapshot_grid(snapshots, note=source),
-    }
-    for title, figure in figures.items():
+    for figure in (probabilities_over_time(table, note=source), snapshot_grid(snapshots, note=source)):
         figure.savefig(buffer := io.BytesIO(), format="png", dpi=130)
-        pictures[title] = base64.b64encode(buffer.getvalue()).decode()
+        pictures[figure.get_suptitle()] = base64.b64encode(buffer.getvalue()).decode()
     content = {
         "source": source,
         "network": network,
