@@ -248,9 +248,9 @@ def live(table: Path | None, report: Path | None, checkpoint: str | None, device
     import signal
 
     from .files import check_writable
+    from .live.memory import Snapshots
+    from .live.outputs import check_table, write_table
     from .live.realtime import realtime_prediction, summary
-    from .live.report import check_table, write_report, write_table
-    from .live.snapshots import Snapshots
     from .networks.device import choose_device
     from .networks.load import EMBEDDED, load_network
 
@@ -268,16 +268,18 @@ def live(table: Path | None, report: Path | None, checkpoint: str | None, device
     given = {name: value for name, value in options.items() if value is not None}
     given |= {"device": choose_device(device), "snapshots": (snapshots := Snapshots())}
     labelled = realtime_prediction(network.model, network.transform, **given)
-    if table and labelled.attrs["frames"]:  # else former results stay
+    if not labelled.attrs["frames"]:  # former results stay
+        table = report = None
+    if table:
         write_table(labelled, table)
-    if report and labelled.attrs["frames"]:
+    if report:
+        from .live.report import write_report  # now, for matplotlib takes a second to import
+
         write_report(labelled, snapshots, network.name, report)
     click.echo(summary(labelled))  # last: a terminal that was closed cannot show it
-    if not labelled.attrs["frames"]:
-        sys.exit(1)
     for written in filter(None, (table, report, labelled.attrs["video"])):
         click.echo(f"written: {Path(written).absolute()}")
-    if options["video"] and not labelled.attrs["video"]:  # the summary says why
+    if not labelled.attrs["frames"] or (options["video"] and not labelled.attrs["video"]):  # the summary says why
         sys.exit(1)
 
 

@@ -53,13 +53,12 @@ import pandas as pd
 import torch
 
 from fer_nb_utils.classes import CLASS_COLORS, CLASSES
-from fer_nb_utils.live import demo, plots
+from fer_nb_utils.live import demo, report
 from fer_nb_utils.live.detector import FaceDetector, face_crop
-from fer_nb_utils.live.overlay import annotate
-from fer_nb_utils.live.pipeline import Pipeline
-from fer_nb_utils.live.realtime import BOX, realtime_prediction, stage_times
+from fer_nb_utils.live.memory import Snapshots
+from fer_nb_utils.live.outputs import annotate
+from fer_nb_utils.live.realtime import BOX, Pipeline, realtime_prediction, stage_times
 from fer_nb_utils.live.smoothing import SURE, Smoother, overlap
-from fer_nb_utils.live.snapshots import Snapshots
 from fer_nb_utils.live.sources import Demo, open_source
 from fer_nb_utils.live.widget import LiveCamera
 from fer_nb_utils.networks.load import EMBEDDED, load_network
@@ -267,7 +266,7 @@ show_figure(figure, photographs=True)
 # follow, and where the network sticks to its opinion. The band below is the label that was shown.
 
 # %% tags=["nbval-ignore-output"]
-figure = plots.probabilities_over_time(table, shown_by_clip, note=note)
+figure = report.probabilities_over_time(table, shown_by_clip, note=note)
 work.save_figure(figure, "live_probabilities")
 show_figure(figure)
 
@@ -359,14 +358,14 @@ show_figure(figure)
 # second.
 
 # %% tags=["nbval-ignore-output"]
-figure = plots.snapshot_grid(snapshots, note=note)
+figure = report.snapshot_grid(snapshots, note=note)
 if source == "demo":  # people's faces are not written to the disk unasked
     work.save_figure(figure, "fig5_snapshots")
 show_figure(figure, photographs=True)
 
 # %% [markdown]
-# For your own session, above, write `show_figure(plots.snapshot_grid(camera.snapshots))` in a new cell. To keep that
-# picture, `plots.snapshot_grid(camera.snapshots).savefig("me.png")`; to forget it, clear that cell's
+# For your own session, above, write `show_figure(report.snapshot_grid(camera.snapshots))` in a new cell. To keep that
+# picture, `report.snapshot_grid(camera.snapshots).savefig("me.png")`; to forget it, clear that cell's
 # output and `camera.snapshots.clear()`.
 
 # %% [markdown]

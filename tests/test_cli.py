@@ -20,8 +20,8 @@ from processes import heeds_ctrl_c
 from fer_nb_utils import __version__
 from fer_nb_utils.__main__ import main
 from fer_nb_utils.errors import UserError
+from fer_nb_utils.live.outputs import VideoError
 from fer_nb_utils.live.sources import open_source
-from fer_nb_utils.live.video import VideoError
 from fer_nb_utils.paths import ROOT
 from fer_nb_utils.series import execute
 from fer_nb_utils.series import plan as planning

@@ -1,32 +1,92 @@
-"""The paper's `realtime_prediction`: a source through the pipeline, to a table, a window and a video."""
+"""From a frame to labelled faces, the same for every source, and the paper's `realtime_prediction` of a whole one."""
 
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from threadpoolctl import ThreadpoolController
 from torch import nn
 
 from ..classes import CLASSES
 from ..errors import UserError
+from ..networks.load import folded
+from ..networks.prediction import predict
 from ..networks.transforms import Preprocess
 from ..progress import progress_bar
-from .detector import DEFAULT
-from .overlay import annotate
-from .pipeline import STAGES, Pipeline
+from .detector import DEFAULT, FaceDetector, crop_problem, face_crop
+from .memory import Snapshots
+from .outputs import VideoError, Window, annotate, video_writer
 from .smoothing import SURE, Face, Smoother
-from .snapshots import Snapshots
-from .sources import Frame, Source, open_source
-from .video import VideoError, video_writer
-from .window import Window
+from .sources import Source, open_source
 
 BOX = ("x", "y", "width", "height")
+STAGES = ("detect", "crop", "classify", "smooth")
 TIMES = ("read", *STAGES, "draw")
 COLUMNS = ("frame", "seconds", "face", *BOX, "label", *CLASSES, *TIMES, "file")
 NO_FACE = "No face was found: a face must look into the camera and fill a quarter of the picture's height."
+
+
+@dataclass(frozen=True)
+class Result:
+    """The faces of a frame, the largest first, and the milliseconds that each of STAGES took."""
+
+    faces: list[Face]
+    milliseconds: dict[str, float]
+
+
+class Pipeline:
+    """Labels the faces of one frame after another; safe to call from several threads, one of which waits.
+
+    `model` is copied to `device` ("cpu", "cuda", ...), so the caller's own stays as it is; `transform` is the one it
+    was trained with.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        transform: Preprocess,
+        smoother: Smoother | None = None,
+        device: str | torch.device = "cpu",
+        cascade: str = DEFAULT,
+    ):
+        self.model = folded(model).to(device, memory_format=torch.channels_last)
+        self.transform = transform
+        self.detector = FaceDetector(cascade)
+        self.smoother = smoother or Smoother()
+        self._lock = threading.Lock()
+        self._openmp = ThreadpoolController().select(user_api="openmp")
+
+    def __call__(self, image: np.ndarray, seconds: float) -> Result:
+        """Faces of `image`, uint8 (height, width, 3) BGR, seen at `seconds`: not to run backwards without `reset`."""
+        torch.get_num_threads()  # a new thread takes the process's setting at its first use of torch
+        # More threads are slower on a busy machine (860 ms instead of 48). This limit is for the calling thread alone;
+        # torch.set_num_threads would also set that of the process's new threads.
+        with self._lock, self._openmp.limit(limits=1):
+            times = [time.perf_counter()]
+            boxes = self.detector.follow(image, seconds)
+            times.append(time.perf_counter())
+            crops = [face_crop(image, box) for box in boxes]
+            times.append(time.perf_counter())
+            probabilities = predict(self.model, torch.from_numpy(np.stack(crops)), self.transform) if crops else ()
+            times.append(time.perf_counter())
+            followed = zip(self.smoother.update(seconds, boxes, probabilities), crops, strict=True)
+            faces = [
+                replace(face, crop=crop, problem=crop_problem(crop, face.box, image.shape)) for face, crop in followed
+            ]
+            times.append(time.perf_counter())
+        return Result(faces, dict(zip(STAGES, (1000 * np.diff(times)).tolist(), strict=True)))
+
+    def reset(self) -> None:
+        """Forget the faces seen so far: before another source, and between pictures that are no film."""
+        with self._lock:
+            self.smoother.reset()
+            self.detector.forget()
 
 
 def realtime_prediction(
@@ -59,78 +119,66 @@ def realtime_prediction(
     `attrs` holds "source", "frames", "seconds" (of the wall's clock), "video" (the path when it was written whole) and
     "problems". Raises UserError for a source, cascade, window or video that cannot be used.
     """
-    if video and _same_file(video, source):
+    one, other = (Path(str(each)).expanduser() for each in (video, source))
+    if video and one.exists() and other.exists() and one.samefile(other):
         raise UserError(f"The video {video} is the source itself; choose another name.")
     pipeline = Pipeline(model, transform, Smoother(smoothing, display_duration, threshold), device, cascade)
-    problems = []
+    snapshots = Snapshots() if snapshots is None else snapshots
+    end = np.inf if seconds is None else seconds
+    rows, passed = [], 0.0
     with open_source(source) as opened:
-        session = _Session(pipeline, opened, snapshots)
         try:
             with ExitStack() as stack:
                 record = stack.enter_context(video_writer(video, opened.rate)) if video else None
                 screen = stack.enter_context(Window(opened.name)) if window else None
+                start = time.perf_counter()
                 with suppress(KeyboardInterrupt):  # it ends the session, and keeps what was seen
-                    session.run(record, screen, seconds)
+                    for found in _label(pipeline, opened, snapshots, record, screen, end):
+                        rows += found
+                        passed = time.perf_counter() - start
         except VideoError as error:  # the table is no less whole
-            problems.append(str(error))
+            opened.problems.append(str(error))
             video = None
-    table = pd.DataFrame(session.rows, columns=COLUMNS).astype(dict.fromkeys(("face", *BOX), "Int64"))
-    if session.frames and table["face"].isna().all():
-        problems.append(NO_FACE)
-    table.attrs = {"source": opened.name, "frames": session.frames, "seconds": session.seconds}
-    table.attrs["video"] = str(video) if video and session.frames else None
-    table.attrs["problems"] = [*opened.problems, *problems]
+    table = pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(("face", *BOX), "Int64"))
+    if rows and table["face"].isna().all():
+        opened.problems.append(NO_FACE)
+    table.attrs = {"source": opened.name, "frames": table["frame"].nunique(), "seconds": passed}
+    table.attrs |= {"video": str(video) if video and rows else None, "problems": opened.problems}
     return table
 
 
-class _Session:
-    """One source through the pipeline: the table's rows, how many frames, and seconds of the wall's clock."""
-
-    def __init__(self, pipeline: Pipeline, source: Source, snapshots: Snapshots | None):
-        self.pipeline, self.source, self.snapshots = pipeline, source, snapshots
-        self.rows, self.frames, self.seconds = [], 0, 0.0
-
-    def run(self, record: Callable | None, screen: Window | None, seconds: float | None) -> None:
-        start = before = time.perf_counter()
-        with progress_bar(desc=self.source.name, unit=" frames", total=self.source.frames) as progress:
-            for frame in self.source:
-                if (seconds is not None and frame.seconds >= seconds) or (screen and not screen.is_open):
-                    break
-                read = time.perf_counter() - before
-                if screen:  # files are watched at their own pace
-                    screen.wait(frame.seconds - (time.perf_counter() - start))
-                faces = self._label(frame, read, record, screen)
-                progress.set_postfix_str(", ".join(face.label for face in faces), refresh=False)
-                progress.update()
-                before = time.perf_counter()
-                self.seconds = before - start
-            if screen and not self.source.is_film:
-                screen.wait()
-
-    def _label(self, frame: Frame, read: float, record: Callable | None, screen: Window | None) -> Sequence[Face]:
-        if not self.source.is_film:
-            self.pipeline.reset()
-        result = self.pipeline(frame.image, frame.seconds)
-        drawing = time.perf_counter()
-        image = annotate(frame.image, result.faces)
-        if record:
-            record(image, frame.seconds)
-        if screen:
-            screen.show(image)
-        draw = time.perf_counter() - drawing
-        if self.snapshots is not None:
-            self.snapshots.add(frame.image, result.faces, frame.seconds)
-        times = 1000 * read, *result.milliseconds.values(), 1000 * draw
-        nothing = (None,) * (1 + len(BOX) + 1) + (np.nan,) * len(CLASSES)
-        found = [(face.number, *face.box, face.label, *face.probabilities) for face in result.faces] or [nothing]
-        self.rows += [(self.frames, frame.seconds, *values, *times, frame.file) for values in found]
-        self.frames += 1
-        return result.faces
-
-
-def _same_file(path: str | Path, source: int | str | Path) -> bool:
-    one, other = (Path(str(each)).expanduser() for each in (path, source))
-    return one.exists() and other.exists() and one.samefile(other)
+def _label(
+    pipeline: Pipeline, source: Source, snapshots: Snapshots, record: Callable | None, screen: Window | None, end: float
+) -> Iterator[list[tuple]]:
+    """One source through the pipeline, until its time is `end` seconds: the table's rows of each frame."""
+    nothing = (None,) * (1 + len(BOX) + 1) + (np.nan,) * len(CLASSES)
+    start = before = time.perf_counter()
+    with progress_bar(desc=source.name, unit=" frames", total=source.frames) as progress:
+        for number, frame in enumerate(source):
+            read = time.perf_counter() - before
+            if frame.seconds >= end:
+                break
+            if screen and not screen.wait(frame.seconds - (time.perf_counter() - start)):  # files at their own pace
+                break
+            if not source.is_film:
+                pipeline.reset()
+            result = pipeline(frame.image, frame.seconds)
+            drawing = time.perf_counter()
+            image = annotate(frame.image, result.faces)
+            if record:
+                record(image, frame.seconds)
+            if screen:
+                screen.show(image)
+            draw = time.perf_counter() - drawing
+            snapshots.add(frame.image, result.faces, frame.seconds)
+            times = 1000 * read, *result.milliseconds.values(), 1000 * draw
+            found = [(face.number, *face.box, face.label, *face.probabilities) for face in result.faces] or [nothing]
+            progress.set_postfix_str(", ".join(face.label for face in result.faces), refresh=False)
+            progress.update()
+            yield [(number, frame.seconds, *values, *times, frame.file) for values in found]
+            before = time.perf_counter()
+        if screen and not source.is_film:
+            screen.wait()
 
 
 def stage_times(table: pd.DataFrame) -> pd.DataFrame:

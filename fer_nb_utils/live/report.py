@@ -1,39 +1,23 @@
-"""What is kept of a session: its table, and a page about it that needs no other file."""
+"""A live session's figures, which write nothing, and a page about it that needs no other file."""
 
 import base64
 import io
-from collections.abc import Mapping
-from importlib.util import find_spec
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jinja2
+import matplotlib.pyplot as plt
 import pandas as pd
+from matplotlib.figure import Figure
 
-from ..classes import CLASSES, NOT_SURE
-from ..errors import UserError
-from ..files import atomic_path, write_text
+from ..classes import CLASS_COLORS, CLASSES, NOT_SURE
+from ..figures.style import FAINT, bare, finish, percent, style
+from ..files import write_text
+from .memory import Snapshot
+from .outputs import COLORS
 from .realtime import summary
-from .snapshots import Snapshot
 
-TABLES = (".csv", ".parquet")
 PAGE = Path(__file__).parent / "report.html"
-
-
-def check_table(path: Path) -> None:
-    """Raise UserError for a name that `write_table` cannot write to."""
-    if path.suffix.lower() not in TABLES:
-        raise UserError(f"The table {path} must end in {' or '.join(TABLES)}.")
-    if path.suffix.lower() == ".parquet" and not find_spec("pyarrow"):
-        raise UserError(f"Parquet needs pyarrow (pip install pyarrow); or give {path.name} the ending .csv.")
-
-
-def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write `realtime_prediction`'s table as CSV (six digits) or Parquet, by the ending of `path`."""
-    with atomic_path(path) as temporary:
-        if path.suffix.lower() == ".parquet":
-            table.to_parquet(temporary, index=False)
-        else:
-            table.to_csv(temporary, index=False, float_format="%.6g")
 
 
 def how_sure(table: pd.DataFrame) -> pd.DataFrame:
@@ -41,11 +25,59 @@ def how_sure(table: pd.DataFrame) -> pd.DataFrame:
     probability, all 0 to 1."""
     found = table.dropna(subset="face")
     largest = found[list(CLASSES)].max(axis=1).groupby(found["label"])
-    rows = pd.DataFrame(
-        {"faces": largest.size(), "share": largest.size() / len(found), "probability": largest.median()}
-    )
+    rows = pd.DataFrame({"faces": largest.size(), "probability": largest.median()})
+    rows.insert(1, "share", rows["faces"] / len(found))
     rows = rows.reindex([name for name in (*CLASSES, NOT_SURE) if name in rows.index])
     return rows.rename_axis(index=None, columns="label")
+
+
+@style()
+def probabilities_over_time(
+    table: pd.DataFrame, spans: Sequence[tuple[float, float, str]] = (), note: str = ""
+) -> Figure:
+    """The smoothed probabilities of each frame's largest face, and below them the label shown.
+
+    `table` as `realtime_prediction` returns it; `spans`: seconds from and to, and what was to be seen then.
+    """
+    first = table.drop_duplicates("frame").dropna(subset="face")
+    figure, (axis, ribbon) = plt.subplots(2, 1, figsize=(10.5, 4.3), sharex=True, height_ratios=(7, 1))
+    for name in CLASSES:
+        axis.plot(first["seconds"], first[name], color=CLASS_COLORS[name], label=name)
+        if first[name].max() > 0.3:  # its peak carries its name, for those who see no colours
+            peak = first.loc[first[name].idxmax(), ["seconds", name]]
+            axis.annotate(name, peak, (0, 3), textcoords="offset points", ha="center", fontsize=9)
+    axis.set(ylabel="probability", ylim=(0, 1.02))
+    percent(axis)
+    step = first["seconds"].diff().median() if len(first) > 1 else 1
+    ribbon.bar(first["seconds"], 1, step * 1.02, align="edge", color=first["label"].map(COLORS), linewidth=0)
+    ribbon.set(ylim=(0, 1), yticks=[], xlabel="seconds")
+    ribbon.set_ylabel("label", rotation=0, ha="right", va="center")
+    for start, end, text in spans:
+        axis.axvline(start, color=FAINT, linewidth=0.8, linestyle=":")
+        axis.annotate(text, ((start + end) / 2, 1.03), xycoords=("data", "axes fraction"), ha="center", fontsize=9)
+    for panel in (axis, ribbon):
+        panel.grid(axis="x", visible=False)
+        panel.margins(x=0)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside right center")
+    return finish(figure, "Probabilities over time", note)
+
+
+@style()
+def snapshot_grid(snapshots: Mapping[str, Snapshot], note: str = "") -> Figure:
+    """Fig. 5: the most confident look of each expression; one that was never seen stays empty."""
+    figure, axes = plt.subplots(1, len(CLASSES), figsize=(1.75 * len(CLASSES), 2.9))
+    for axis, name in zip(axes, CLASSES, strict=True):
+        bare(axis)
+        axis.set_title(name, loc="center", color=CLASS_COLORS[name], fontweight="bold")
+        if name in snapshots:
+            shown = snapshots[name]
+            axis.imshow(shown.image[:, :, ::-1])
+            axis.set_xlabel(f"{shown.probability:.0%} at {shown.seconds:.1f} s", fontsize=9, color=FAINT)
+        else:
+            axis.set(aspect=1, xlim=(0, 1), ylim=(0, 1))
+            axis.spines[:].set(visible=True, color="#bbbbbb", linestyle="--")
+            axis.text(0.5, 0.5, "never\nseen", ha="center", va="center", color=FAINT)
+    return finish(figure, "The most confident look of each expression", note)
 
 
 def write_report(table: pd.DataFrame, snapshots: Mapping[str, Snapshot], network: str, path: Path) -> None:
@@ -53,16 +85,10 @@ def write_report(table: pd.DataFrame, snapshots: Mapping[str, Snapshot], network
 
     `table`: of a session with frames. The page holds pictures of faces.
     """
-    from . import plots  # here, for matplotlib loads slowly
-
     source, pictures = table.attrs["source"], {}
-    figures = {
-        "probabilities over time": plots.probabilities_over_time(table, note=source),
-        "the most confident look of each expression": plots.snapshot_grid(snapshots, note=source),
-    }
-    for title, figure in figures.items():
+    for figure in (probabilities_over_time(table, note=source), snapshot_grid(snapshots, note=source)):
         figure.savefig(buffer := io.BytesIO(), format="png", dpi=130)
-        pictures[title] = base64.b64encode(buffer.getvalue()).decode()
+        pictures[figure.get_suptitle()] = base64.b64encode(buffer.getvalue()).decode()
     content = {
         "source": source,
         "network": network,

@@ -146,9 +146,6 @@ class Demo(Source):
     rate = 15.0
     frames = round(SECONDS * rate)
 
-    def __init__(self):
-        super().__init__("demo clip (photograph, then synthetic face)")
-
     def __iter__(self) -> Iterator[Frame]:
         return (Frame(frame.seconds, frame.image) for frame in demo_clip(self.rate))
 
@@ -163,11 +160,16 @@ def open_source(source: int | str | Path) -> Source:
     if isinstance(source, int) or str(source).isdecimal():
         return Camera(int(source))
     if str(source) == DEMO:
-        return Demo()
+        return Demo("demo clip (photograph, then synthetic face)")
     path = Path(source).expanduser()
     try:
         if path.is_dir():
-            return Images(path.resolve().name, _images(path))
+            found = (file for file in path.iterdir() if file.suffix.lower() in IMAGES and file.is_file())
+            # without hidden ones: macOS leaves files like ._face.jpg, which are no images, on other systems' disks
+            paths = sorted(file for file in found if not file.name.startswith("."))
+            if not paths:
+                raise UserError(f"The folder {path} holds no images; give one with files like face.jpg or face.png.")
+            return Images(path.resolve().name, paths)
         path.open("rb").close()
     except FileNotFoundError as error:
         raise UserError(
@@ -176,12 +178,3 @@ def open_source(source: int | str | Path) -> Source:
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); choose another source.") from error
     return Images(path.name, [path]) if path.suffix.lower() in IMAGES else Video(path)
-
-
-def _images(folder: Path) -> list[Path]:
-    """By name, without hidden ones: macOS leaves files like ._face.jpg, which are none, on other systems' disks."""
-    found = (file for file in folder.iterdir() if file.suffix.lower() in IMAGES and file.is_file())
-    paths = sorted(file for file in found if not file.name.startswith("."))
-    if not paths:
-        raise UserError(f"The folder {folder} holds no images; give one with files like face.jpg or face.png.")
-    return paths

@@ -22,18 +22,18 @@ import traitlets
 from ..classes import CLASSES
 from ..errors import UserError
 from ..networks.load import EMBEDDED, load_network
-from .overlay import COLORS
-from .pipeline import Pipeline
+from .memory import READY, WATCHED, Snapshots, Tries
+from .outputs import COLORS
+from .realtime import Pipeline
 from .smoothing import SURE, Smoother
-from .snapshots import Snapshots
 from .sources import DEMO, open_source
-from .tries import READY, WATCHED, Tries
 
 FOLDER = Path(__file__).parent
 BROWSER = "browser"
 SOURCES = {"this browser's camera": BROWSER, "camera 0 of the kernel's machine": "0", "demo clip": DEMO}
 # those for people's faces
 CASCADES = "frontalface_default", "frontalface_alt", "frontalface_alt2", "frontalface_alt_tree", "profileface"
+INVITATION = "Show an expression on purpose: press its button, and keep it for some seconds."
 STYLE = {"description_width": "8em"}
 QUALITY = 75  # of the JPEGs sent to the browser, of 100
 WIDTH = 640  # pixels, at most
@@ -41,8 +41,8 @@ LATE = 0.5  # seconds after which a frame is shown although it is late, so that 
 
 
 class CameraView(anywidget.AnyWidget):
-    """The picture with boxes, labels and bars. `source`: "browser", or what `open_source` takes, as text; `shows_crop`:
-    whether the largest face's crop stands beside it; `tried`: how the tries of expressions went, as HTML."""
+    """The picture with boxes, labels and bars. `source`: "browser", or what `open_source` takes, as text; `crop`: a box
+    to tick for the largest face's crop beside it; `tried`: how the tries of expressions went."""
 
     _esm = FOLDER / "widget.js"
     _css = FOLDER / "widget.css"
@@ -50,28 +50,23 @@ class CameraView(anywidget.AnyWidget):
     classes = traitlets.List(list(CLASSES)).tag(sync=True)
     colors = traitlets.Dict(COLORS).tag(sync=True)
     give_up_seconds = traitlets.Float(10.0).tag(sync=True)  # the camera is released after that long a silence
-    shows_crop = traitlets.Bool(False)
-    tried = traitlets.Unicode("Show an expression on purpose: press its button, and keep it for some seconds.")
 
     def __init__(self, pipeline: Pipeline, **options: object):
         super().__init__(**options)
         self.pipeline = pipeline
-        self.snapshots = Snapshots()
-        self.tries = Tries()
+        self.crop = ipywidgets.Checkbox(description="show the crop that the network sees", indent=False)
+        self.tried = ipywidgets.HTML(INVITATION, tooltip="")  # without one, it would be "null"
+        self.snapshots, self.tries = Snapshots(), Tries()
         self._began = time.monotonic()
         self._playing: dict[str, tuple[Iterator[dict], threading.Timer]] = {}
         self._lock = threading.RLock()  # of `_playing`: handlers, cells and timers run in different threads
         self.on_msg(self._receive)
 
-    def tell(self, kind: str, view: str | None = None, **content: object) -> None:
-        """Send a message to one view, or to all of them."""
-        self.send({"kind": kind, **({"view": view} if view else {}), **content})
-
     def stop(self) -> None:
         """Release the camera, wherever it is."""
         for view in list(self._playing):
             self._close(view)
-        self.tell("stop")
+        self.send({"kind": "stop"})
 
     def label(self, image: np.ndarray | None) -> list[dict]:
         """The faces of a frame as a message says them; None is a frame that is no picture."""
@@ -79,10 +74,10 @@ class CameraView(anywidget.AnyWidget):
         faces = () if image is None else self.pipeline(image, seconds).faces
         self.snapshots.add(image, faces, seconds)
         if self.tries.see(faces[0].label if faces else None, time.monotonic()):
-            self.tried = self.tries.html()
+            self.tried.value = self.tries.html()
         said = []
         for face in faces:
-            crop = _base64(".png", face.crop) if self.shows_crop else ""
+            crop = _base64(".png", face.crop) if self.crop.value else ""
             about = {"box": face.box, "label": face.label, "caption": face.caption, "crop": crop}
             said.append(about | {"probabilities": face.probabilities.tolist()})
         return said
@@ -96,13 +91,13 @@ class CameraView(anywidget.AnyWidget):
                 self.pipeline.reset()
             if kind == "frame":
                 data = np.frombuffer(base64.b64decode(content["data"]), np.uint8)
-                self.tell("frame", view, faces=self.label(cv2.imdecode(data, cv2.IMREAD_COLOR)))
+                self.send({"kind": "frame", "view": view, "faces": self.label(cv2.imdecode(data, cv2.IMREAD_COLOR))})
             elif kind in ("start", "next"):
                 self._play(view, self._frames() if kind == "start" else None)
         except (Exception, KeyboardInterrupt) as error:  # nothing else would show it, and the view waits for an answer
-            self.tell("error", view, text=_text(error))
+            self.send({"kind": "error", "view": view, "text": _text(error)})
 
-    def _play(self, view: str, frames: Iterator[dict] | None = None) -> None:
+    def _play(self, view: str, frames: Iterator[dict] | None) -> None:
         """Send the next message of a source, a new one or the one that plays to this view."""
         with self._lock:
             if not frames:
@@ -116,7 +111,7 @@ class CameraView(anywidget.AnyWidget):
                 timer.daemon = True
                 timer.start()
                 self._playing[view] = frames, timer
-        self.tell(view=view, **message)
+        self.send(message | {"view": view})
 
     def _frames(self) -> Iterator[dict]:
         """Messages of a source of the kernel's machine, opened at the first: its frames but the late ones, its end."""
@@ -153,27 +148,23 @@ class LiveCamera(ipywidgets.VBox):
     `networks`: name -> checkpoint or run folder, as `load_network` takes them; by default the embedded one. `source`: a
     video, an image or a folder to offer besides the browser's camera, the kernel's camera 0 and the demo clip.
     `snapshots` holds the most confident look of each expression so far, `tries.counts` how expressions shown on purpose
-    were labelled, both in memory only. Raises UserError for a network that is not there; what is wrong with a source is
-    said when it is started.
+    were labelled, both in memory only; `stop` releases the camera, wherever it is. Raises UserError for a network that
+    is not there; what is wrong with a source is said when it is started.
     """
 
     def __init__(self, networks: Mapping[str, str | Path] | None = None, source: str | Path = BROWSER):
-        networks = dict(networks or {EMBEDDED.stem: EMBEDDED})
         sources = SOURCES if str(source) in SOURCES.values() else SOURCES | {Path(source).name: str(source)}
-        self.network = _dropdown("network", "What labels the faces", networks)
+        self.network = _dropdown("network", "What labels the faces", networks or {EMBEDDED.stem: EMBEDDED})
         self.cascade = _dropdown("cascade", "What finds the faces; the first is the paper's", CASCADES)
-        self.smoother = Smoother(0.3, 0.5, SURE)
+        self.smoother = Smoother()
         self.smoothing = _slider("smoothing (s)", "Seconds over which probabilities are averaged; 0: none", 0.3, 2)
         self.duration = _slider("label stays (s)", "Seconds that a label stays at least", 0.5, 5)
         self.threshold = _slider("sure from", "The least probability of a label; below: not sure", SURE, 1)
-        self.crop = ipywidgets.Checkbox(description="show the crop that the network sees", indent=False)
         self.view = CameraView(self._pipeline(), source=str(source))
-        self.snapshots, self.tries = self.view.snapshots, self.view.tries
+        self.snapshots, self.tries, self.stop = self.view.snapshots, self.view.tries, self.view.stop
         self.source = _dropdown("source", "Where the pictures come from", sources, value=str(source))
-        self.problem, self.tried = (ipywidgets.HTML(tooltip="") for _ in range(2))  # without one, it would be "null"
+        self.problem, self.tried, self.crop = ipywidgets.HTML(tooltip=""), self.view.tried, self.view.crop
         traitlets.dlink((self.source, "value"), (self.view, "source"))
-        traitlets.dlink((self.crop, "value"), (self.view, "shows_crop"))
-        traitlets.dlink((self.view, "tried"), (self.tried, "value"))
         buttons = [ipywidgets.Button(description=name, layout=ipywidgets.Layout(width="7em")) for name in CLASSES]
         for button in buttons:
             button.on_click(self._try)
@@ -186,10 +177,6 @@ class LiveCamera(ipywidgets.VBox):
         wrapped = {"layout": ipywidgets.Layout(flex_flow="row wrap")}
         controls, expressions = ipywidgets.HBox([choices, knobs], **wrapped), ipywidgets.HBox(buttons, **wrapped)
         super().__init__([controls, self.view, expressions, self.tried])
-
-    def stop(self) -> None:
-        """Release the camera, wherever it is."""
-        self.view.stop()
 
     def _pipeline(self) -> Pipeline:
         network = load_network(self.network.value)
@@ -208,7 +195,7 @@ class LiveCamera(ipywidgets.VBox):
         self.smoother.threshold = self.threshold.value
 
     def _try(self, button: ipywidgets.Button) -> None:
-        self.view.tried = f"Show <b>{button.description}</b> now, and keep it for {READY + WATCHED:g} seconds."
+        self.tried.value = f"Show <b>{button.description}</b> now, and keep it for {READY + WATCHED:g} seconds."
         self.tries.begin(button.description, time.monotonic())
 
 

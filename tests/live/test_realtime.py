@@ -1,49 +1,218 @@
-"""`realtime_prediction`: from a source to a table, a video, snapshots and a window."""
+"""The pipeline on the demo clip and on frames that cameras also give, and `realtime_prediction` of whole sources."""
 
-import multiprocessing
-import shutil
-import subprocess
 import sys
+import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import count, islice
+from itertools import islice
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from PIL import ImageGrab
-from torch import nn
+from made_up_sessions import MODEL, TRANSFORM, face, read_video, unsure
 
 from fer_nb_utils.classes import CLASSES, NOT_SURE
 from fer_nb_utils.errors import UserError
 from fer_nb_utils.live import realtime
 from fer_nb_utils.live.demo import demo_clip
-from fer_nb_utils.live.overlay import BGR, annotate
-from fer_nb_utils.live.realtime import BOX, COLUMNS, TIMES, realtime_prediction, stage_times, summary
-from fer_nb_utils.live.smoothing import Face
-from fer_nb_utils.live.snapshots import Snapshots
+from fer_nb_utils.live.detector import face_crop
+from fer_nb_utils.live.memory import Snapshots
+from fer_nb_utils.live.outputs import VideoError, annotate
+from fer_nb_utils.live.realtime import (
+    BOX,
+    COLUMNS,
+    STAGES,
+    TIMES,
+    Pipeline,
+    realtime_prediction,
+    stage_times,
+    summary,
+)
+from fer_nb_utils.live.smoothing import Smoother, overlap
 from fer_nb_utils.live.sources import Frame, Source
-from fer_nb_utils.live.video import VideoError, video_writer
-from fer_nb_utils.networks.transforms import Preprocess
+from fer_nb_utils.networks.load import folded, load_network
+from fer_nb_utils.networks.prediction import predict
 
 EMPTY = np.full((480, 640, 3), 128, np.uint8)
 
 
-class Mean(nn.Module):
-    """The brighter the face, the more likely each class than the one before."""
-
-    def __init__(self):
-        super().__init__()
-        self.slope = nn.Parameter(torch.arange(7.0))
-
-    def forward(self, inputs):
-        return inputs.mean(dim=(1, 2, 3))[:, None] * self.slope
+@pytest.fixture(scope="module")
+def photo():
+    return next(islice(demo_clip(), 20, None)).image
 
 
-MODEL, TRANSFORM = Mean(), Preprocess(32)
+# The pipeline
+
+
+@pytest.fixture(scope="module")
+def network():
+    return load_network()
+
+
+@pytest.fixture
+def pipeline(network):
+    return Pipeline(network.model, network.transform)
+
+
+def watch_inputs(pipeline):
+    """What the network is given, batch by batch."""
+    seen = []
+    pipeline.model.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
+    return seen
+
+
+def test_every_face_of_the_demo_clip_is_found_and_keeps_its_number_and_label(pipeline):
+    numbers, labels = {}, {}
+    for frame in demo_clip(5):
+        faces = pipeline(frame.image, frame.seconds).faces
+        assert len(faces) == 1, frame.seconds
+        assert overlap([faces[0].box], [frame.box])[0, 0] >= 0.5, frame.seconds
+        drawn = frame.expression is not None
+        numbers.setdefault(drawn, set()).add(faces[0].number)
+        if faces[0].label != NOT_SURE:
+            labels.setdefault(drawn, []).append(faces[0].label)
+    assert [len(found) for found in numbers.values()] == [1, 1]
+    changes = [sum(a != b for a, b in zip(found, found[1:], strict=False)) for found in labels.values()]
+    assert changes[0] == 0  # a photograph keeps its expression
+    assert changes[1] <= 2 * len(CLASSES)  # one that comes and goes may change the label twice
+
+
+def test_live_crop_and_evaluation_give_the_network_equal_tensors(pipeline, network, photo):
+    seen = watch_inputs(pipeline)
+    face = pipeline(photo, 0.0).faces[0]
+    images = torch.from_numpy(face_crop(photo, face.box))[None]
+    assert torch.equal(seen[0], network.transform(images))
+    assert np.allclose(face.probabilities, predict(network.model, images, network.transform)[0], atol=1e-4)
+
+
+def test_faces_of_a_frame_are_one_batch(pipeline, photo):
+    seen = watch_inputs(pipeline)
+    many = cv2.resize(np.tile(photo, (2, 5, 1)), (1600, 640), interpolation=cv2.INTER_AREA)
+    faces = pipeline(many, 0.0).faces
+    assert len(faces) == 10 and [len(batch) for batch in seen] == [10]
+    assert sorted(face.number for face in faces) == list(range(1, 11))
+
+
+def test_a_frame_without_a_face_does_not_trouble_the_network(pipeline):
+    seen = watch_inputs(pipeline)
+    result = pipeline(np.full((480, 640, 3), 128, np.uint8), 0.0)
+    assert result.faces == [] and seen == []
+
+
+def test_every_stage_is_timed(pipeline, photo):
+    milliseconds = pipeline(photo, 0.0).milliseconds
+    assert tuple(milliseconds) == STAGES and min(milliseconds.values()) >= 0
+    assert milliseconds["detect"] > 0.1 and milliseconds["classify"] > 0.1
+
+
+def test_a_large_frame_shows_the_same_face(pipeline, photo):
+    expected = pipeline(photo, 0.0).faces[0]
+    pipeline.reset()
+    (face,) = pipeline(cv2.resize(photo, (3840, 2880), interpolation=cv2.INTER_CUBIC), 0.0).faces
+    scale = 2880 / len(photo)
+    assert overlap([np.array(face.box) / scale], [expected.box])[0, 0] > 0.85
+    assert face.label == expected.label
+
+
+def test_a_face_at_the_edge_is_cropped_with_a_replicated_border(pipeline, photo):
+    (face,) = pipeline(photo, 0.0).faces
+    x, y, width, height = face.box
+    cut = np.ascontiguousarray(photo[max(y - 12, 0) :, max(x - 12, 0) :])
+    pipeline.reset()
+    assert len(pipeline(cut, 0.0).faces) == 1
+
+
+def in_a_new_thread(function):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()
+
+
+@pytest.mark.parametrize("call", [lambda function: function(), in_a_new_thread], ids=["this thread", "a new thread"])
+def test_the_callers_model_and_the_processs_threads_stay_as_they_were(network, photo, call):
+    """A frame itself takes one thread."""
+    seen = []
+    network.model.train()
+    pipeline = Pipeline(network.model, network.transform)
+    ask = torch.get_num_threads
+    pipeline.model.register_forward_pre_hook(lambda *_: seen.extend([ask(), in_a_new_thread(ask)]))
+    threads = ask()
+    torch.set_num_threads(2)
+    try:
+        call(lambda: seen.append((len(pipeline(photo, 0.0).faces), ask())))
+        assert seen == [1, 2, (1, 2)] and network.model.training and ask() == 2
+    finally:
+        torch.set_num_threads(threads)
+        network.model.eval()
+
+
+def test_threads_may_share_it(pipeline, photo):
+    """OpenCV's cascade and the smoothing are not made for that, so calls wait for each other."""
+    found, inside, follow = [], threading.Semaphore(), pipeline.detector.follow
+
+    def alone(image, seconds):
+        assert inside.acquire(blocking=False)
+        time.sleep(0.005)  # time for another thread to come in
+        boxes = follow(image, seconds)
+        inside.release()
+        return boxes
+
+    pipeline.detector.follow = alone
+    threads = [
+        threading.Thread(target=lambda: found.extend(len(pipeline(photo, 0.0).faces) for _ in range(5)))
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [1] * 20 and pipeline.smoother.count == 1
+
+
+def test_folding_changes_neither_probabilities_nor_labels(network, sample):
+    images = torch.from_numpy(sample.images[::40])
+    same_after_folding(network, images)
+
+
+def test_folding_changes_no_answer_on_fer2013(network, fer2013):
+    test = fer2013.select("PublicTest", "PrivateTest")
+    same_after_folding(network, torch.from_numpy(test.images[::10]))
+
+
+def same_after_folding(network, images):
+    model = folded(network.model).to(memory_format=torch.channels_last)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in model.modules())
+    before, after = (predict(each, images, network.transform) for each in (network.model, model))
+    np.testing.assert_allclose(after, before, atol=1e-3)
+    np.testing.assert_array_equal(after.argmax(axis=1), before.argmax(axis=1))
+
+
+def test_what_is_no_resnet_is_not_folded():
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1), torch.nn.BatchNorm2d(1))
+    assert [type(layer) for layer in folded(model)] == [torch.nn.Conv2d, torch.nn.BatchNorm2d]
+
+
+def test_below_the_threshold_there_is_no_label(network, photo):
+    (sure,), (unsure,) = (
+        Pipeline(network.model, network.transform, Smoother(threshold=threshold))(photo, 0.0).faces
+        for threshold in (0.0, 1.0)
+    )
+    assert sure.label in CLASSES and unsure.label == unsure.caption == NOT_SURE
+    assert sure.caption == f"{sure.label} {sure.probabilities.max():.0%}" and unsure.confidence == sure.confidence
+
+
+def test_a_face_brings_its_crop_and_what_is_wrong_with_it(pipeline, photo):
+    (face,) = pipeline(photo, 0.0).faces
+    np.testing.assert_array_equal(face.crop, face_crop(photo, face.box))
+    assert face.problem == ""
+    pipeline.reset()
+    (dark,) = pipeline(photo // 5, 0.0).faces
+    assert dark.problem == "too dark" and dark.caption.endswith(", too dark")
+
+
+# Whole sources
 
 
 class Played(Source):
@@ -78,36 +247,9 @@ def play(monkeypatch):
     return play
 
 
-def face(label, confidence, box=(100, 100, 50, 50), probable=None):
-    """With a label that leads, or, where another expression is `probable`, one that is held."""
-    probabilities = np.full(7, 0.0)
-    if probable:
-        probabilities[CLASSES.index(probable)] = 1
-    probabilities[CLASSES.index(label)] = confidence
-    return Face(1, box, probabilities, label, 0.0, 0.0, label)
-
-
-def unsure(box):
-    return Face(1, box, np.full(7, 1 / 7), "sad", 0.0, 0.0, NOT_SURE)
-
-
-@pytest.fixture(scope="module")
-def photo():
-    return next(islice(demo_clip(), 20, None)).image
-
-
 @pytest.fixture(scope="module")
 def two_faces(photo):
     return np.tile(photo, (1, 2, 1))
-
-
-def read_video(path):
-    """Its frames and their number a second."""
-    capture = cv2.VideoCapture(str(path))
-    frames = []
-    while (answer := capture.read())[0]:
-        frames.append(answer[1])
-    return frames, capture.get(cv2.CAP_PROP_FPS)
 
 
 def test_the_table_has_a_row_for_every_face_and_one_for_a_frame_without(play, photo, two_faces):
@@ -158,51 +300,6 @@ def test_smoothing_and_display_duration_are_those_asked_for(play, photo):
     smooth = play(photo, dark, smoothing=0.1)[list(CLASSES)].to_numpy()
     plain = play(photo, dark, smoothing=0)[list(CLASSES)].to_numpy()
     np.testing.assert_allclose(smooth[1], plain[0] + (1 - np.exp(-1)) * (plain[1] - plain[0]))
-
-
-# Boxes and labels
-
-
-def test_a_face_is_boxed_and_labelled_in_its_own_colour():
-    picture = np.zeros((480, 640, 3), np.uint8)
-    drawn = annotate(picture, [face("happy", 0.8, (200, 150, 120, 100))])
-    rows, columns = np.nonzero((drawn == BGR["happy"]).all(axis=-1))
-    assert drawn.shape == (480, 640, 3) and not picture.any()
-    beside = columns[rows > 200]  # lines are two or three pixels wide
-    assert (beside.min(), beside.max(), rows.max()) == (199, 321, 251)
-    assert 115 < rows.min() < 130 and not drawn[160:240, 210:310].any()  # the label is above, and the face is seen
-
-
-@pytest.mark.parametrize("corner", [(0, 0), (580, 420)])
-def test_a_label_at_the_edge_stays_whole(corner):
-    plain = np.zeros((480, 640, 3), np.uint8)
-    boxed = [annotate(plain, [face("happy", 0.8, (*place, 60, 60))]) for place in ((200, 200), corner)]
-    inside, outside = ((drawn == BGR["happy"]).all(axis=-1).sum() for drawn in boxed)
-    assert outside > 0.9 * inside
-
-
-def test_the_percentage_is_the_confidence_whatever_leads():
-    plain = np.zeros((480, 640, 3), np.uint8)
-    leads, held, other = (
-        annotate(plain, [face("happy", *rest)]) for rest in ((0.8,), (0.8, (100, 100, 50, 50), "sad"), (0.7,))
-    )
-    assert np.array_equal(leads, held) and not np.array_equal(leads, other)
-
-
-@pytest.mark.parametrize(("size", "drawn"), [((48, 48), (640, 640)), ((240, 320), (480, 640)), ((1200, 900), None)])
-def test_a_small_picture_is_enlarged_so_that_its_label_can_be_read(size, drawn):
-    height, width = size
-    picture = annotate(np.zeros((*size, 3), np.uint8), [face("sad", 0.5, (width // 4, height // 2, 12, 12))])
-    assert picture.shape[:2] == (drawn or size)
-    rows, columns = np.nonzero((picture == BGR["sad"]).all(axis=-1))
-    scale = len(picture) / height
-    assert columns.min() == pytest.approx(width // 4 * scale, abs=4)
-    assert rows.max() == pytest.approx((height // 2 + 12) * scale, abs=4)
-
-
-def test_a_face_without_a_label_is_boxed_in_the_colour_of_none():
-    drawn = annotate(np.zeros((480, 640, 3), np.uint8), [unsure((200, 150, 120, 100))])
-    assert (drawn == BGR[NOT_SURE]).all(axis=-1).sum() > 500
 
 
 def test_below_the_threshold_the_table_says_not_sure(play, photo):
@@ -262,26 +359,6 @@ def test_a_video_that_cannot_be_written_is_one_sentence_before_the_first_frame(n
     assert len(list(tmp_path.iterdir())) == 2
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="no such limit there")
-@pytest.mark.parametrize("name", ["v.mp4", "v.avi"])
-def test_a_video_that_the_disk_has_no_room_for_leaves_the_former_one(name, tmp_path):
-    (tmp_path / name).write_text("former")
-    limited = (
-        "import resource, signal, sys\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))\n"
-        "import numpy as np\n"
-        "from fer_nb_utils.live.video import video_writer\n"
-        "noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)\n"
-        "with video_writer(sys.argv[1], 10) as write:\n"
-        "    for number in range(30):\n"
-        "        write(np.roll(noise, number, axis=0), number / 10)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", limited, name], capture_output=True, text=True, cwd=tmp_path)
-    assert f"VideoError: The video {name} could not be written whole; is the disk full?" in done.stderr
-    assert (tmp_path / name).read_text() == "former" and len(list(tmp_path.iterdir())) == 1
-
-
 def test_a_video_that_is_not_whole_leaves_the_table(play, photo, tmp_path, monkeypatch):
     @contextmanager
     def full(path, rate):
@@ -292,27 +369,6 @@ def test_a_video_that_is_not_whole_leaves_the_table(play, photo, tmp_path, monke
     table = play(photo, EMPTY, video=tmp_path / "video.mp4")
     assert len(table) == 2 and table.attrs["problems"] == ["The video could not be written whole."]
     assert table.attrs["video"] is None
-
-
-def test_frames_of_another_size_are_fitted(tmp_path):
-    white = np.full((480, 640, 3), 255, np.uint8)
-    with video_writer(tmp_path / "video.avi", 10) as write:
-        for number, size in enumerate([(640, 480), (100, 100), (1280, 320), (3000, 1)]):
-            write(cv2.resize(white, size), number / 10)
-    frames, _ = read_video(tmp_path / "video.avi")
-    shares = [(frame > 128).mean() for frame in frames]
-    assert shares == pytest.approx([1, 480 / 640, 160 / 480, 1 / 480], abs=0.01)
-    assert frames[1][:, 90:550].min() > 200 and frames[1][:, :70].max() < 50  # in the middle
-
-
-def test_the_video_keeps_the_pace_of_its_source(tmp_path):
-    """Frames are repeated or left out, and a long pause is cut short."""
-    times = [5, 5.1, 5.2, 5.21, 5.22, 5.3, 100]
-    with video_writer(tmp_path / "video.avi", 20) as write:
-        for number, seconds in enumerate(times):
-            write(np.full((48, 64, 3), 30 * number, np.uint8), seconds)
-    shown = [round(frame.mean() / 30) for frame in read_video(tmp_path / "video.avi")[0]]
-    assert shown[:5] == [0, 1, 1, 2, 2] and shown.count(5) + shown.count(4) == 2 and shown[7:] == [6] * 20
 
 
 def test_a_source_is_not_overwritten_by_its_own_video(tmp_path, monkeypatch):
@@ -363,34 +419,6 @@ def test_the_summary_says_what_it_came_to(table):
 # Snapshots
 
 
-def test_the_most_confident_snapshot_of_each_label_is_kept():
-    snapshots = Snapshots()
-    for seconds, (level, *faces) in enumerate(
-        [
-            (10, face("happy", 0.5)),
-            (20, face("happy", 0.9), face("sad", 0.4)),
-            (30, face("happy", 0.8), face("sad", 0.6)),
-            (40, face("sad", 0.6)),
-            (50, face("happy", 0.95, probable="sad"), face("fear", 0.9, probable="sad")),  # held: it shows another
-        ]
-    ):
-        snapshots.add(np.full((240, 320, 3), level, np.uint8), faces, float(seconds))
-    kept = {label: (snap.probability, snap.seconds, snap.image.mean()) for label, snap in snapshots.items()}
-    assert kept == {"happy": (0.9, 1.0, 20.0), "sad": (0.6, 2.0, 30.0)}
-
-
-@pytest.mark.parametrize("box", [(100, 100, 50, 50), (0, 0, 50, 50), (270, 190, 50, 50)])
-def test_a_snapshot_is_a_square_copy_round_the_face(box):
-    image = np.zeros((240, 320, 3), np.uint8)
-    x, y, width, height = box
-    image[y : y + height, x : x + width] = 200
-    snapshots = Snapshots()
-    snapshots.add(image, [face("fear", 0.7, box)], 0.0)
-    image[:] = 99
-    kept = snapshots["fear"].image
-    assert kept.shape == (85, 85, 3) and (kept[18:67, 18:67] == 200).all() and 99 not in kept
-
-
 def test_a_session_fills_the_snapshots(play, photo, two_faces):
     snapshots = Snapshots()
     table = play(photo, EMPTY, two_faces, snapshots=snapshots, smoothing=0)
@@ -415,86 +443,3 @@ def test_a_python_without_tkinter_is_one_sentence(play, photo, monkeypatch):
     monkeypatch.setitem(sys.modules, "tkinter", None)
     with pytest.raises(UserError, match=r"^There can be no window here \(.*tkinter.*\); write a video instead\.$"):
         play(photo, window=True)
-
-
-@pytest.fixture
-def on_a_display(monkeypatch):
-    """Run a function where there is a screen that nobody sees.
-
-    In a process of its own: Tk keeps its connection, and ends the process when the screen goes away.
-    """
-    pytest.importorskip("tkinter")
-    if not shutil.which("Xvfb"):
-        pytest.skip("Xvfb is not installed")
-    command = ["Xvfb", "-displayfd", "1", "-screen", "0", "1024x768x24", "-nolisten", "tcp"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
-        monkeypatch.setenv("DISPLAY", f":{server.stdout.readline().strip()}")
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            yield lambda function, *arguments: pool.submit(function, *arguments).result(timeout=60)
-        server.terminate()
-
-
-def look_at_a_window():
-    """The colours in the middle of a window, and the place a picture takes."""
-    from fer_nb_utils.live.window import Window
-
-    seen = []
-    with Window("title") as window:
-        for color in ((255, 0, 0), (0, 200, 50)):
-            window.show(np.full((200, 300, 3), color, np.uint8))
-            middle = window.label.winfo_rootx() + 150, window.label.winfo_rooty() + 100
-            seen.append(ImageGrab.grab().getpixel(middle))
-        window.show(np.zeros((400, 100, 3), np.uint8))
-        height = window.label.winfo_height()
-        window.show(np.zeros((2160, 3840, 3), np.uint8))
-        fits = window.label.winfo_width() < window.root.winfo_screenwidth()
-        return seen, window.root.title(), window.is_open, height, fits
-
-
-def close_after_a_second(folder):
-    """The seconds that the window of a session with the folder's images is open."""
-    from fer_nb_utils.live.window import Window
-
-    wait = Window.wait
-
-    def close_later(window, *seconds):
-        if not seconds:  # the last picture
-            window.root.after(1000, window._leave)
-        wait(window, *seconds)
-
-    start = time.monotonic()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Window, "wait", close_later)
-        frames = realtime_prediction(MODEL, TRANSFORM, source=folder, window=True).attrs["frames"]
-    return frames, time.monotonic() - start
-
-
-def close_a_window(how):
-    """The frames of a session whose window is closed during the third."""
-    from fer_nb_utils.live.window import Window
-
-    numbers, show = count(1), Window.show
-
-    def close_at_the_third(window, image):
-        if next(numbers) == 3:
-            if how == "cross":
-                window.root.tk.call(window.root.protocol("WM_DELETE_WINDOW"))
-            else:
-                window.root.focus_force()
-                window.root.event_generate(how)
-        show(window, image)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Window, "show", close_at_the_third)
-        return realtime_prediction(MODEL, TRANSFORM, source="demo", window=True).attrs["frames"]
-
-
-def test_a_window_on_a_display(on_a_display, photo, tmp_path):
-    seen, title, is_open, height, fits = on_a_display(look_at_a_window)
-    assert seen == [(0, 0, 255), (50, 200, 0)] and title == "title" and is_open and height >= 400 and fits
-    for number in range(2):
-        cv2.imwrite(str(tmp_path / f"{number}.png"), photo)
-    frames, seconds = on_a_display(close_after_a_second, tmp_path)
-    assert frames == 2 and seconds > 1.9  # a second each
-    for how in ("<Escape>", "q", "cross"):
-        assert on_a_display(close_a_window, how) == 3

@@ -1,4 +1,4 @@
-"""What is kept of a session: tables and the page."""
+"""What is shown of a session: figures, from tables made by hand, and the page."""
 
 import re
 from itertools import islice
@@ -6,14 +6,13 @@ from itertools import islice
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_hex
 
-from fer_nb_utils.classes import CLASSES, NOT_SURE
-from fer_nb_utils.errors import UserError
-from fer_nb_utils.live import report
+from fer_nb_utils.classes import CLASS_COLORS, CLASSES, NOT_SURE
 from fer_nb_utils.live.demo import demo_clip
-from fer_nb_utils.live.realtime import COLUMNS
-from fer_nb_utils.live.report import check_table, how_sure, write_report, write_table
-from fer_nb_utils.live.snapshots import Snapshot
+from fer_nb_utils.live.memory import Snapshot
+from fer_nb_utils.live.realtime import COLUMNS, TIMES
+from fer_nb_utils.live.report import how_sure, probabilities_over_time, snapshot_grid, write_report
 
 
 @pytest.fixture
@@ -29,25 +28,6 @@ def table():
     table = pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(COLUMNS[2:7], "Int64"))
     table.attrs = {"source": "<film>.mp4", "frames": 4, "seconds": 1.5, "problems": []}
     return table
-
-
-def test_a_table_is_the_same_in_csv_and_parquet(table, tmp_path):
-    pytest.importorskip("pyarrow")
-    for name in ("t.csv", "t.PARQUET"):
-        check_table(tmp_path / name)
-        write_table(table, tmp_path / name)
-    parquet, csv = pd.read_parquet(tmp_path / "t.PARQUET"), pd.read_csv(tmp_path / "t.csv")
-    pd.testing.assert_frame_equal(parquet, table, check_dtype=False)
-    np.testing.assert_allclose(csv[list(CLASSES)], table[list(CLASSES)], rtol=1e-5)
-
-
-def test_a_table_of_another_kind_or_without_its_package_is_one_sentence(monkeypatch, tmp_path):
-    with pytest.raises(UserError, match=r"t\.xlsx must end in \.csv or \.parquet\.$"):
-        check_table(tmp_path / "t.xlsx")
-    monkeypatch.setattr(report, "find_spec", lambda _: None)
-    check_table(tmp_path / "t.csv")
-    with pytest.raises(UserError, match=r"^Parquet needs pyarrow .*t\.parquet the ending \.csv\.$"):
-        check_table(tmp_path / "t.parquet")
 
 
 def test_how_sure_the_labels_are(table):
@@ -67,3 +47,53 @@ def test_the_page_shows_labels_faces_and_figures_and_needs_no_other_file(table, 
     ]  # fmt: skip
     assert page.count('src="data:image/png;base64,') == 2 and not re.search(r'(src|href)="(?!data:)', page)
     assert "4 frames in 1.5 s" in page and list(tmp_path.iterdir()) == [tmp_path / "page.html"]
+
+
+# Figures
+
+
+@pytest.fixture
+def long_table():
+    """Forty frames, happy at first and sad later, the last five without a face, frame 3 with a second, smaller one."""
+    rows = []
+    for frame in range(40):
+        happy = 0.7 if frame < 20 else 0.1
+        values = np.full(len(CLASSES), (1 - happy - 0.2) / 5)
+        values[CLASSES.index("happy")], values[CLASSES.index("sad")] = happy, 0.2
+        face = [1, 10, 10, 90, 90, "happy" if happy > 0.5 else "sad", *values]
+        nothing = [pd.NA] * 5 + [None] + [np.nan] * len(CLASSES)
+        times = range(1, len(TIMES) + 1)
+        rows.append([frame, frame / 10, *(face if frame < 35 else nothing), *times, ""])
+        if frame == 3:
+            rows.append([3, 0.3, 2, 200, 10, 80, 80, "fear", *values, *times, ""])
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def test_probabilities_follow_the_largest_face(long_table):
+    figure = probabilities_over_time(long_table, [(0, 2, "smile"), (2, 4, "frown")], note="by hand")
+    axis, ribbon = figure.axes
+    lines = {line.get_label(): line for line in axis.lines if line.get_label() in CLASSES}
+    assert set(lines) == set(CLASSES)
+    assert list(lines["happy"].get_ydata()) == [0.7] * 20 + [0.1] * 15
+    assert all(to_hex(line.get_color()).upper() == CLASS_COLORS[name] for name, line in lines.items())
+    colors = [to_hex(bar.get_facecolor()).upper() for bar in ribbon.patches]
+    assert colors == [CLASS_COLORS["happy"]] * 20 + [CLASS_COLORS["sad"]] * 15
+    assert {"smile", "frown"} <= {text.get_text() for text in axis.texts}
+    named = {text.get_text(): text.xy[1] for text in axis.texts if text.get_text() in CLASSES}
+    assert named == {"happy": 0.7}  # at its peak; no other line is high enough
+
+
+def test_probabilities_of_a_session_without_faces_are_an_empty_figure(long_table):
+    figure = probabilities_over_time(long_table[long_table["face"].isna()])
+    assert not figure.axes[1].patches
+
+
+def test_snapshots_of_all_expressions_with_the_missing_ones_empty():
+    picture = np.zeros((40, 40, 3), np.uint8)
+    picture[..., 0] = 255  # blue, in OpenCV's order
+    figure = snapshot_grid({"sad": Snapshot(picture, 0.83, 4.2)})
+    assert [axis.get_title(loc="center") for axis in figure.axes] == list(CLASSES)
+    shown = {axis.get_title(loc="center"): axis for axis in figure.axes if axis.images}
+    assert list(shown) == ["sad"] and "83%" in shown["sad"].get_xlabel()
+    assert shown["sad"].images[0].get_array()[0, 0].tolist() == [0, 0, 255]
+    assert sum("never" in text.get_text() for axis in figure.axes for text in axis.texts) == 6

@@ -1,9 +1,41 @@
-"""The private confusion table: expressions shown on purpose."""
+"""What is remembered of a session: snapshots, and the private confusion table of expressions shown on purpose."""
+
+import numpy as np
+import pytest
+from made_up_sessions import face
 
 from fer_nb_utils.classes import CLASSES, NOT_SURE
-from fer_nb_utils.live.tries import READY, WATCHED, Tries
+from fer_nb_utils.live.memory import READY, WATCHED, Snapshots, Tries
 
 END = READY + WATCHED
+
+
+def test_the_most_confident_snapshot_of_each_label_is_kept():
+    snapshots = Snapshots()
+    for seconds, (level, *faces) in enumerate(
+        [
+            (10, face("happy", 0.5)),
+            (20, face("happy", 0.9), face("sad", 0.4)),
+            (30, face("happy", 0.8), face("sad", 0.6)),
+            (40, face("sad", 0.6)),
+            (50, face("happy", 0.95, probable="sad"), face("fear", 0.9, probable="sad")),  # held: it shows another
+        ]
+    ):
+        snapshots.add(np.full((240, 320, 3), level, np.uint8), faces, float(seconds))
+    kept = {label: (snap.probability, snap.seconds, snap.image.mean()) for label, snap in snapshots.items()}
+    assert kept == {"happy": (0.9, 1.0, 20.0), "sad": (0.6, 2.0, 30.0)}
+
+
+@pytest.mark.parametrize("box", [(100, 100, 50, 50), (0, 0, 50, 50), (270, 190, 50, 50)])
+def test_a_snapshot_is_a_square_copy_round_the_face(box):
+    image = np.zeros((240, 320, 3), np.uint8)
+    x, y, width, height = box
+    image[y : y + height, x : x + width] = 200
+    snapshots = Snapshots()
+    snapshots.add(image, [face("fear", 0.7, box)], 0.0)
+    image[:] = 99
+    kept = snapshots["fear"].image
+    assert kept.shape == (85, 85, 3) and (kept[18:67, 18:67] == 200).all() and 99 not in kept
 
 
 def tried(tries, expression, labels, start=10.0):
