@@ -2,12 +2,11 @@
 
 import copy
 import math
-import statistics
-import time
 
 import pandas as pd
 import torch
 from torch import nn
+from torch.utils.benchmark import Timer
 
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
@@ -25,26 +24,15 @@ def multiply_adds(model: nn.Module, image_size: int) -> int:
     return int(describe_layers(model, image_size)["multiply_adds"].sum())
 
 
-def latency_ms(model: nn.Module, image_size: int, repeats: int = 30) -> float:
-    """Median milliseconds from one image in memory to its scores, on the CPU, over `repeats` after a warm-up.
+def latency_ms(model: nn.Module, image_size: int) -> float:
+    """Median milliseconds from one image in memory to its scores, on the CPU, in half a second of runs.
 
     A copy of the model in evaluation mode is timed, on one thread, for a single small image gains nothing from more and
     waits for them on a busy machine. The model itself is left alone.
     """
-    threads = torch.get_num_threads()
-    model = copy.deepcopy(model).to("cpu").eval()
-    image = torch.zeros(1, 3, image_size, image_size)
-    seconds = []
-    torch.set_num_threads(1)
-    try:
-        with torch.inference_mode():
-            for _ in range(repeats + 5):
-                start = time.perf_counter()
-                model(image)
-                seconds.append(time.perf_counter() - start)
-    finally:
-        torch.set_num_threads(threads)
-    return 1000 * statistics.median(seconds[5:])
+    names = {"model": copy.deepcopy(model).to("cpu").eval(), "image": torch.zeros(1, 3, image_size, image_size)}
+    with torch.inference_mode():
+        return 1000 * Timer("model(image)", globals=names, num_threads=1).blocked_autorange(min_run_time=0.5).median
 
 
 def describe_layers(model: nn.Module, image_size: int) -> pd.DataFrame:
