@@ -114,18 +114,14 @@ def plan(
     jobs = []
     for name, values in parameters.items():
         inputs = (package, *(fingerprint(key, values[key]) for key in PATHS if key in values))
-        jobs.append(Job(name, notebooks[name], defaults[name], values, _section(profile, name)["budget"], inputs))
+        budget = profile.notebooks.get(name, NOTEBOOK)["budget"]
+        jobs.append(Job(name, notebooks[name], defaults[name], values, budget, inputs))
     return jobs
-
-
-def _section(profile: Profile, name: str) -> dict:
-    """What the profile says about a notebook."""
-    return NOTEBOOK | profile.notebooks.get(name, {})
 
 
 def _parameters(name: str, profile: Profile, given: dict[str, str], defaults: dict, run_dir: Path) -> dict:
     """All parameters of a notebook, checked: its defaults, below the profile's, its own there, the command line's."""
-    own = _section(profile, name)["parameters"]
+    own = profile.notebooks.get(name, NOTEBOOK)["parameters"]
     refuse_unknown(set(own), set(defaults), f"Profile {profile.name}: {name}")
     values = {
         key: checked(key, value, defaults[key]) for key, value in (profile.parameters | own).items() if key in defaults
