@@ -51,7 +51,7 @@ class Job:
     def fingerprint(self) -> str:
         """Changes with the code, the parameters and the inputs of the notebook."""
         sources = [cell.source for cell in self.notebook.cells if cell.cell_type == "code"]
-        return digest(json.dumps([sources, self.parameters, self.inputs]).encode())
+        return hashlib.sha256(json.dumps([sources, self.parameters, self.inputs]).encode()).hexdigest()
 
 
 def load_profile(name: str) -> Profile:
@@ -109,7 +109,8 @@ def plan(
     parameters = {name: _parameters(name, profile, given, defaults[name], run_dir) for name in chosen}
 
     files = (path for path in sorted(PACKAGE.rglob("*")) if path.suffix in MADE_OF)
-    package = digest(b"".join(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes() for path in files))
+    content = b"".join(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes() for path in files)
+    package = hashlib.sha256(content).hexdigest()
     fingerprint = cache(_fingerprint)
     jobs = []
     for name, values in parameters.items():
@@ -151,8 +152,3 @@ def _defaults(name: str, notebook: NotebookNode) -> dict[str, object]:
         return literals("\n".join(cells))
     except (ValueError, SyntaxError) as error:
         raise UserError(f"The notebook {name} cannot run: {error}.") from error
-
-
-def digest(content: bytes) -> str:
-    """SHA-256, short."""
-    return hashlib.sha256(content).hexdigest()[:16]

@@ -1,6 +1,7 @@
 import dataclasses
 import gzip
 import json
+import runpy
 import shutil
 import subprocess
 import sys
@@ -33,6 +34,7 @@ from fer_nb_utils.paths import ROOT
 from fer_nb_utils.results import comparison
 from fer_nb_utils.results.reference_runs import handmade_predictions, reference_runs
 from fer_nb_utils.results.run_folder import Run
+from fer_nb_utils.series import execute, report
 from fer_nb_utils.training import experiment
 
 
@@ -211,7 +213,20 @@ def test_the_maintainers_commands_stand_apart_from_the_users(tmp_path):
     shown = CliRunner().invoke(main, ["--help"]).output
     assert not any(f"  {name} " in shown for name in ("embed", "lesson", "publish", "update"))
     code, text = command("publish", tmp_path)
-    assert code == 2 and text.startswith("Error: There is no finished run in ") and text.count("\n") == 1
+    assert code == 2 and text.splitlines()[-1].startswith("Error: There is no finished run in ")
+
+
+@pytest.mark.parametrize("failures", [[], ["02_finetune_resnet18, cell [4]: ValueError"]])
+def test_updating_takes_a_whole_run_of_the_sample(failures, sample, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    commands = runpy.run_path(str(ROOT / ".maintain" / "__main__.py"))
+    ran, written = [], []
+    monkeypatch.setattr(execute, "run", lambda profile, jobs, _: ran.append((profile.name, len(jobs))) or failures)
+    monkeypatch.setattr(report, "write", lambda _: "index.html")
+    monkeypatch.setattr(maintain, "update_notebooks", written.append)
+    result = CliRunner().invoke(commands["main"], ["update", "--run-dir", str(tmp_path)])
+    assert ran == [("sample", 8)] and result.exit_code == bool(failures)
+    assert written == ([] if failures else [tmp_path])
 
 
 def test_updating_writes_the_sample_runs_notebooks_and_its_figures_of_the_reference(tmp_path, monkeypatch):
