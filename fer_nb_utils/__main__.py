@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 import click
@@ -56,40 +55,31 @@ def main() -> None:
 @click.option("--only", multiple=True, metavar="NN [NN ...]", help="Only the notebooks with these numbers.")
 @click.option("--run-dir", type=PATH, help="Where results go (default: runs/<profile>).")
 @click.option("-p", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="Set a notebook parameter.")
-@click.option("--update", is_flag=True, help="For maintainers: commit the results of the sample run's notebooks.")
 @click.argument("numbers", nargs=-1, metavar="")
-def run(profile: str, only: tuple, run_dir: Path | None, parameters: tuple, update: bool, numbers: tuple, **options):
+def run(profile: str, only: tuple, run_dir: Path | None, parameters: tuple, numbers: tuple, **options: str) -> None:
     """Run the notebooks in order and put everything they make into one folder.
 
     A rerun with the same folder continues where it stopped. The exit status is 1 when a notebook failed.
     """
     if numbers and not only:
         raise UserError(f"What is {numbers[0]!r}? To choose notebooks, write --only {' '.join(numbers)}.")
-    given = dict(parameters) | {name: value for name, value in options.items() if value is not None}
-    if update and (profile != "sample" or given or only):
-        raise UserError("--update takes no other parameters: the committed notebooks show the sample run.")
-    _run(profile, given, (*only, *numbers), run_dir, update)
-
-
-def _run(profile_name: str, given: dict[str, str], only: tuple[str, ...], run_dir: Path | None, update: bool) -> None:
     from .files import check_writable
     from .paths import ROOT
     from .series import execute
     from .series.parameters import located
     from .series.plan import load_profile, plan
 
-    profile = load_profile(profile_name)
+    profile = load_profile(profile)
+    given = dict(parameters) | {name: value for name, value in options.items() if value is not None}
     given = located(given, Path.cwd())
     if "data" not in profile.parameters | given:
         if not (path := os.environ.get("FER2013_PATH")):
             raise UserError(f"The profile {profile.name} needs FER-2013: give --data PATH or set FER2013_PATH.")
         profile.parameters.update(located({"data": path}, Path.cwd()))
-    if update and not run_dir:  # nothing left from before, however the package has changed
-        run_dir = Path(tempfile.mkdtemp(prefix="fer_nb_update-"))
     other_data = f"-{Path(given['data']).stem}" if profile.name == "sample" and "data" in given else ""  # kept apart
     run_dir = (run_dir or ROOT / "runs" / (profile.name + other_data)).absolute()
     check_writable(run_dir / "run.json")
-    jobs = plan(profile, given, only, run_dir)
+    jobs = plan(profile, given, (*only, *numbers), run_dir)
     click.echo(f"{profile.title}\nresults: {run_dir}")
     for name in ("papermill", "asyncio"):  # they would tell what Ctrl-C does to the kernel
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -101,10 +91,6 @@ def _run(profile_name: str, given: dict[str, str], only: tuple[str, ...], run_di
         click.echo(f"failed:  {failure}", err=True)
     if failures:
         sys.exit(1)
-    if update:
-        from .series.maintain import update_notebooks
-
-        update_notebooks(run_dir, jobs)
 
 
 @main.command()
@@ -169,30 +155,6 @@ def report(folder: Path) -> None:
     if not any(any(folder.glob(kind)) for kind in ("run.json", "training/*/config.json", "tables/*.csv")):
         raise UserError(f"{folder} holds no results; give the folder that notebooks had as their run_dir.")
     click.echo(f"report:  {write(folder.absolute())}")
-
-
-@main.command()
-@click.argument("folders", nargs=-1, required=True, type=FOLDER)
-@click.option("--checkpoint", metavar="NAME", help="Also embed the weights of the last folder under this name.")
-@click.option("--other-work", is_flag=True, help="The machine had other work: their times will not be compared.")
-def publish(folders: tuple[Path, ...], checkpoint: str | None, other_work: bool) -> None:
-    """For maintainers: make finished runs the committed reference results."""
-    from .series.maintain import publish_runs
-
-    for written in publish_runs(folders, checkpoint, other_work):
-        click.echo(written)
-
-
-@main.command()
-@click.argument("folder", type=FOLDER)
-def embed(folder: Path) -> None:
-    """For maintainers: make the embedded backbones from FOLDER's resnetNN.pth and the facts in resnetNN.json."""
-    from .networks import backbones
-
-    for name in backbones.SHA256:
-        facts = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-        digest = backbones.embed(folder / f"{name}.pth", facts, backbones.backbone_path(name))
-        click.echo(f"{name}: write its hash into backbones.SHA256 and the card: {digest}")
 
 
 @main.command()

@@ -67,7 +67,6 @@ def test_version():
         ("run --only 01 --device cpu", "01_explore_fer2013 has no parameter device"),
         ("run --run-dir broken.zip", "broken.zip/run.json cannot be written"),
         ("run 05", "write --only 05"),
-        ("run --update -p epochs 1", "--update takes no other parameters"),
         ("report .", "holds no results"),
     ],
 )

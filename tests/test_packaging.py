@@ -67,7 +67,9 @@ def test_everything_imported_is_declared():
     always_with |= {"papermill": {"pyyaml"}, "torch": {"filelock"}}
     declared = set(ranges()) | set().union(*always_with.values()) | {"fer-nb-utils"}
     assert always_with.keys() <= ranges().keys()
-    files = [file for folder in ("fer_nb_utils", "tests", "notebooks") for file in (ROOT / folder).rglob("*.py")]
+    files = [
+        file for folder in ("fer_nb_utils", "tests", "notebooks", ".maintain") for file in (ROOT / folder).rglob("*.py")
+    ]
     for file in files:
         for module in imported(file) - set(sys.stdlib_module_names) - {other.stem for other in files}:
             names = {canonicalize_name(name) for name in distributions.get(module, [module])}

@@ -130,21 +130,20 @@ class Head:
         depth = np.sqrt(np.maximum(1 - u * u * self.curvature - 0.5 * v * v, 0))
         return np.stack([u * self.cos + 0.5 * self.sin * depth, v], axis=-1)
 
-    def _fill(self, image: np.ndarray, polygon: np.ndarray, tone: float, turn: bool = True) -> None:
-        points = self._turn(polygon) if turn else polygon
-        points = ((points + (HALF - 0.5 / self.k)) * (self.k * (1 << SHIFT))).astype(np.int32)
+    def _fill(self, image: np.ndarray, polygon: np.ndarray, tone: float) -> None:
+        points = ((polygon + (HALF - 0.5 / self.k)) * (self.k * (1 << SHIFT))).astype(np.int32)
         cv2.fillPoly(image, [points], min(tone, 255.0), cv2.LINE_AA, SHIFT)
 
     def _fill_band(self, u: np.ndarray, top: np.ndarray, bottom: np.ndarray, tone: float) -> None:
         """Fill between two curves over the same u."""
         band = np.stack([np.concatenate([u, u[::-1]]), np.concatenate([top, bottom[::-1]])], axis=1)
-        self._fill(self.tone, band, tone)
+        self._fill(self.tone, self._turn(band), tone)
 
     def _soft(self, polygons: np.ndarray, strengths: list[float], softness: float) -> np.ndarray:
         """Opacity uint8 of soft-edged polygons; softness in head units."""
         mask = np.zeros_like(self.tone)
         for polygon, strength in zip(self._turn(polygons), strengths, strict=True):
-            self._fill(mask, polygon, 255 * strength, turn=False)
+            self._fill(mask, polygon, 255 * strength)
         return cv2.GaussianBlur(mask, (0, 0), max(softness * self.k, 0.3))
 
     def _body(self) -> None:
@@ -166,9 +165,9 @@ class Head:
         clothes = np.concatenate([collar, [(HALF, HALF), (-HALF, HALF)]])
         body = [(neck, face.skin * 0.6), (clothes, face.clothes), (outline, face.skin)]
         for polygon, tone, hair in [(back, self.hair_tone, 255), *((*part, 0) for part in ears + body)]:
-            self._fill(self.tone, polygon, tone, turn=False)
-            self._fill(self.alpha, polygon, 255, turn=False)
-            self._fill(self.hair, polygon, hair, turn=False)
+            self._fill(self.tone, polygon, tone)
+            self._fill(self.alpha, polygon, 255)
+            self._fill(self.hair, polygon, hair)
         if face.beard > 0:
             cheeks = [(-0.4, 0.56), (-0.2, 0.5), (-0.06, 0.46), (0.06, 0.46), (0.2, 0.5), (0.4, 0.56)]
             beard = np.concatenate([outline[3:22], cheeks])
@@ -213,9 +212,10 @@ class Head:
             disc = CIRCLE * radius - (0, 0.012)  # clipped by the lids
             ends = (np.interp(disc[:, 0] / face.eye_size, P, lid) for lid in (top, bottom))
             disc[:, 1] = np.clip(disc[:, 1], *ends)
-            self._fill(self.tone, disc * (side, 1) + (side * face.eye_gap, 0), tone)
+            self._fill(self.tone, self._turn(disc * (side, 1) + (side * face.eye_gap, 0)), tone)
         if up > 0.035:
-            self._fill(self.tone, CIRCLE[::6] * 0.013 + (side * face.eye_gap + 0.02, -0.03), 240)
+            glint = CIRCLE[::6] * 0.013 + (side * face.eye_gap + 0.02, -0.03)
+            self._fill(self.tone, self._turn(glint), 240)
         lid = 0.006 + 0.012 * ARCH
         self._fill_band(u, top - lid, top + 0.7 * lid, 25)
         self._fill_band(u, bottom, bottom + 0.6 * lid, face.skin * 0.5)
@@ -278,8 +278,8 @@ class Head:
         part = np.array([(0.15, high - 0.04), (0, high - 0.12), (-0.12, high)]) + (face.parting, 0)
         left = np.array(temple[::-1]) * (-w, 1)
         front = np.concatenate([dome, np.array(temple) * (w, 1), part, left])
-        self._fill(self.hair, front, 255, turn=False)
-        self._fill(self.alpha, front, 255, turn=False)
+        self._fill(self.hair, front, 255)
+        self._fill(self.alpha, front, 255)
         strands = np.random.default_rng(face.texture).integers(0, 256, (160, 3), dtype=np.uint8)
         crown = ((face.parting + HALF) * self.k, (HALF - 1.3) * self.k)
         flags = cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR
@@ -329,4 +329,4 @@ class Head:
         closed = np.concatenate([CIRCLE, CIRCLE[:1]])
         rim = np.concatenate([closed * (0.21, 0.17), closed[::-1] * (0.19, 0.15)])
         for polygon in [*bars, *(rim + (side * gap, 0.02) for side in (-1, 1))]:
-            self._fill(self.tone, polygon, 0.4 * self.id.skin)
+            self._fill(self.tone, self._turn(polygon), 0.4 * self.id.skin)

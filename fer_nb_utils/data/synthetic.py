@@ -67,21 +67,18 @@ def draw_face(
     around the head. A grey level as `background` gives a plain one, None a blurred scene. With `rng` the
     action units vary one by one and the view's noise is added; without it, there is nothing random.
     """
-    strength = {unit: intensity for unit in ACTION_UNITS[expression]}
-    if rng is not None:
-        strength = {unit: value * rng.uniform(0.5, 1.2) for unit, value in strength.items()}
-    return draw_units(identity, strength, size, view or View(), background, rng)
+    view, units = view or View(), ACTION_UNITS[expression]
+    if rng is None:
+        return draw_units(identity, dict.fromkeys(units, intensity), size, view, background)
+    strength = {unit: intensity * rng.uniform(0.5, 1.2) for unit in units}
+    image = draw_units(identity, strength, size, view, background)
+    return np.rint(image + rng.normal(0, view.noise, image.shape)).clip(0, 255).astype(np.uint8)
 
 
 def draw_units(
-    identity: Identity,
-    strength: dict[int, float],
-    size: int,
-    view: View,
-    background: int | None = None,
-    rng: np.random.Generator | None = None,
+    identity: Identity, strength: dict[int, float], size: int, view: View, background: int | None = None
 ) -> np.ndarray:
-    """Draw one face, uint8 (size, size), by the strengths of its action units, 0 to about 1; the rest as `draw_face`.
+    """Draw one face, uint8 (size, size), by the strengths of its action units, 0 to about 1; nothing is random.
 
     The units drawn are those of ACTION_UNITS; others change nothing.
     """
@@ -105,8 +102,6 @@ def draw_units(
         image = cv2.GaussianBlur(image, (0, 0), max(view.blur * pixels / 48, 0.1))
     if pixels != size:
         image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-    if rng is not None:
-        image = np.rint(image + rng.normal(0, view.noise, image.shape)).clip(0, 255).astype(np.uint8)
     return image
 
 

@@ -8,13 +8,11 @@ import hashlib
 import json
 from pathlib import Path
 
-import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from ..errors import WeightsError
-from ..files import atomic_path
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 SCALE = ".scale"
@@ -46,40 +44,10 @@ def read_backbone(name: str) -> tuple[dict[str, Tensor], dict[str, object], str]
     return dequantized(load_file(path)), facts, digest
 
 
-def quantized(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of two and more dimensions as int8 and a float32 scale an output channel, the rest as float32."""
-    stored = {}
-    for name, tensor in state.items():
-        if tensor.ndim < 2:
-            # a variance above float16's range was saved as infinite, which would silence its channel for good
-            stored[name] = tensor.nan_to_num().float() if tensor.is_floating_point() else tensor
-            continue
-        rows = tensor.float().flatten(1)
-        scale = rows.abs().amax(dim=1) / 127
-        scale[scale == 0] = 1  # a dead filter: all its weights are zero
-        stored[name] = (rows / scale[:, None]).round().to(torch.int8).reshape(tensor.shape)
-        stored[name + SCALE] = scale
-    return stored
-
-
 def dequantized(stored: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict that `quantized` was given, to half a step of each channel's scale."""
+    """The state dict in a backbone's file, every int8 weight times its channel's scale."""
     state = {name: tensor for name, tensor in stored.items() if not name.endswith(SCALE)}
     for name, tensor in state.items():
         if name + SCALE in stored:
             state[name] = tensor.float() * stored[name + SCALE].reshape(-1, *[1] * (tensor.ndim - 1))
     return state
-
-
-def embed(source: Path, facts: dict[str, object], path: Path) -> str:
-    """For maintainers: write the state dict in `source` (.pth, torchvision's names) as a backbone; returns its SHA-256.
-
-    `facts`: what is known of it (arch, label, past, ...), kept in the file's metadata.
-    """
-    facts = facts | {"source_sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
-    state = torch.load(source, map_location="cpu", weights_only=True)
-    kept = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
-    metadata = {"facts": json.dumps(facts, sort_keys=True)}  # one entry: of several, the order in the file is random
-    with atomic_path(path) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in quantized(kept).items()}, temporary, metadata=metadata)
-    return hashlib.sha256(path.read_bytes()).hexdigest()

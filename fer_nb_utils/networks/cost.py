@@ -3,7 +3,7 @@
 import copy
 import math
 import statistics
-import time
+import timeit
 
 import pandas as pd
 import torch
@@ -25,23 +25,18 @@ def multiply_adds(model: nn.Module, image_size: int) -> int:
     return int(describe_layers(model, image_size)["multiply_adds"].sum())
 
 
-def latency_ms(model: nn.Module, image_size: int, repeats: int = 30) -> float:
-    """Median milliseconds from one image in memory to its scores, on the CPU, over `repeats` after a warm-up.
+def latency_ms(model: nn.Module, image_size: int) -> float:
+    """Median milliseconds from one image in memory to its scores, on the CPU, over thirty runs after a warm-up.
 
     A copy of the model in evaluation mode is timed, on one thread, for a single small image gains nothing from more and
     waits for them on a busy machine. The model itself is left alone.
     """
     threads = torch.get_num_threads()
-    model = copy.deepcopy(model).to("cpu").eval()
-    image = torch.zeros(1, 3, image_size, image_size)
-    seconds = []
+    model, image = copy.deepcopy(model).to("cpu").eval(), torch.zeros(1, 3, image_size, image_size)
     torch.set_num_threads(1)
     try:
         with torch.inference_mode():
-            for _ in range(repeats + 5):
-                start = time.perf_counter()
-                model(image)
-                seconds.append(time.perf_counter() - start)
+            seconds = timeit.repeat(lambda: model(image), number=1, repeat=35)
     finally:
         torch.set_num_threads(threads)
     return 1000 * statistics.median(seconds[5:])

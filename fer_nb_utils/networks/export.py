@@ -17,7 +17,6 @@ from ..files import atomic_path
 from .load import Network, folded
 
 INPUT, OUTPUT = "faces", "probabilities"
-FORMATS = ("onnx", "torchscript")
 SIDE = 48  # pixels of a face, as in FER-2013
 
 
@@ -33,7 +32,7 @@ class Exported(nn.Module):
 
 
 def export(network: Network, path: Path, kind: str = "onnx", calibration: np.ndarray | None = None) -> None:
-    """Write the network to `path`, as one of FORMATS, with metadata: name, version, classes, temperature, input.
+    """Write the network to `path` as onnx or torchscript, with metadata: name, version, classes, temperature, input.
 
     `calibration`: faces uint8 (n, 48, 48), a few hundred of the kind that will come: then convolutions are computed
     with 8-bit integers (onnx alone). Raises UserError where a package is missing.

@@ -87,5 +87,5 @@ def _read_metadata(path: Path) -> tuple[str, int, float]:
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise WeightsError(
             f"{path} does not say which network it holds and for which image size; give the folder of a finished run, "
-            "or a .safetensors file that `publish --checkpoint` wrote."
+            "or a .safetensors file that `python .maintain publish --checkpoint` wrote."
         ) from error

@@ -44,9 +44,8 @@ def _packages() -> str:
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
 
-    installed = {
-        canonicalize_name(each.name): each.version for each in reversed([*distributions()])
-    }  # the first counts
+    every = reversed([*distributions()])  # of two of one name, the first counts
+    installed = {canonicalize_name(each.name): each.version for each in every}
     asked = [Requirement(line) for line in requires("fer_nb_utils") if "extra ==" not in line]
     versions = {each: installed.get(canonicalize_name(each.name), "missing") for each in asked}
     wrong = [each for each, found in versions.items() if found == "missing" or found not in each.specifier]
@@ -120,10 +119,6 @@ def _disk() -> str:
     return _sure(free > 2 and f"{free:.0f} GB free", f"{free:.1f} GB free at {ROOT}")
 
 
-def _chromium() -> str:
-    return _sure(next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), ""), "none")
-
-
 # name -> whether the series needs it, check, and what to do where it fails
 CHECKS: dict[str, tuple[bool, Callable[[], object], str]] = {
     "Python": (True, _python, "install Python 3.12 and make a fresh environment"),
@@ -135,7 +130,6 @@ CHECKS: dict[str, tuple[bool, Callable[[], object], str]] = {
     "disk": (True, _disk, "free two gigabytes"),
     "cache": (True, _cache, "set FER_NB_CACHE to a folder that you may write to"),
     "camera": (False, _camera, "choose the demo clip; on macOS give the terminal the right to use the camera"),
-    "Chromium": (False, _chromium, "only tests in a browser need it"),
     "FER-2013": (False, _fer2013, "the synthetic sample takes its place; README, FER-2013, says where to get it"),
     "ImageNet weights": (False, _imagenet, "the embedded backbones take their place; --weights imagenet fetches them"),
 }

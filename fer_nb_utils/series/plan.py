@@ -51,7 +51,7 @@ class Job:
     def fingerprint(self) -> str:
         """Changes with the code, the parameters and the inputs of the notebook."""
         sources = [cell.source for cell in self.notebook.cells if cell.cell_type == "code"]
-        return digest(json.dumps([sources, self.parameters, self.inputs]).encode())
+        return hashlib.sha256(json.dumps([sources, self.parameters, self.inputs]).encode()).hexdigest()
 
 
 def load_profile(name: str) -> Profile:
@@ -109,23 +109,20 @@ def plan(
     parameters = {name: _parameters(name, profile, given, defaults[name], run_dir) for name in chosen}
 
     files = (path for path in sorted(PACKAGE.rglob("*")) if path.suffix in MADE_OF)
-    package = digest(b"".join(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes() for path in files))
+    content = b"".join(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes() for path in files)
+    package = hashlib.sha256(content).hexdigest()
     fingerprint = cache(_fingerprint)
     jobs = []
     for name, values in parameters.items():
         inputs = (package, *(fingerprint(key, values[key]) for key in PATHS if key in values))
-        jobs.append(Job(name, notebooks[name], defaults[name], values, _section(profile, name)["budget"], inputs))
+        budget = profile.notebooks.get(name, NOTEBOOK)["budget"]
+        jobs.append(Job(name, notebooks[name], defaults[name], values, budget, inputs))
     return jobs
-
-
-def _section(profile: Profile, name: str) -> dict:
-    """What the profile says about a notebook."""
-    return NOTEBOOK | profile.notebooks.get(name, {})
 
 
 def _parameters(name: str, profile: Profile, given: dict[str, str], defaults: dict, run_dir: Path) -> dict:
     """All parameters of a notebook, checked: its defaults, below the profile's, its own there, the command line's."""
-    own = _section(profile, name)["parameters"]
+    own = profile.notebooks.get(name, NOTEBOOK)["parameters"]
     refuse_unknown(set(own), set(defaults), f"Profile {profile.name}: {name}")
     values = {
         key: checked(key, value, defaults[key]) for key, value in (profile.parameters | own).items() if key in defaults
@@ -155,8 +152,3 @@ def _defaults(name: str, notebook: NotebookNode) -> dict[str, object]:
         return literals("\n".join(cells))
     except (ValueError, SyntaxError) as error:
         raise UserError(f"The notebook {name} cannot run: {error}.") from error
-
-
-def digest(content: bytes) -> str:
-    """SHA-256, short."""
-    return hashlib.sha256(content).hexdigest()[:16]

@@ -20,7 +20,7 @@ from ..data.synthetic import ACTION_UNITS, draw_face, draw_units, random_identit
 from ..networks.load import Network, load_network
 from ..networks.prediction import predict
 from ..paths import TEMPLATES
-from .widgets import bars, picture, row, width
+from .widgets import HTML, bars, data_url, row, width
 
 TEXTS = (TEMPLATES / "action_units.toml").read_text(encoding="utf-8")
 UNITS = {int(unit): name for unit, name in tomllib.loads(TEXTS).items()}
@@ -75,7 +75,7 @@ class Puppet(ipywidgets.VBox):
         face = self.draw()
         seen = cv2.resize(face, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
         (answer,) = probabilities(self.networks[name], seen[None])
-        self.face.value = picture(face, "the drawn face")
+        self.face.value = HTML.picture(data_url(face), "the drawn face")
         best = CLASSES[int(answer.argmax())]
         self.answer.value = bars(dict(zip(CLASSES, answer, strict=True)), {best: ("#8c4a00", " ◂")})
 

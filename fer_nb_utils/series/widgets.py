@@ -150,11 +150,6 @@ def bars(shares: Mapping[str, float], marks: Mapping[str, tuple[str, str]]) -> s
     return HTML.bars([(name, 100 * shares[name], *marks.get(name, ("#9a9a9a", ""))) for name in CLASSES])
 
 
-def picture(image: np.ndarray, name: str) -> str:
-    """Grey uint8 (height, width) as an HTML image that fills its place."""
-    return HTML.picture(data_url(image), name)
-
-
 def data_url(image: np.ndarray) -> str:
     """Grey uint8 (height, width) as an address that holds a PNG."""
     buffer = io.BytesIO()

@@ -1,6 +1,7 @@
 import hashlib
 import json
 
+import maintain
 import pytest
 import torch
 
@@ -33,29 +34,29 @@ def test_a_weight_comes_back_within_half_a_step_of_its_channels_scale():
     sizes = torch.logspace(-3, 2, 6)[:, None, None, None]  # channels of very different size
     state = {"conv.weight": torch.randn(6, 4, 3, 3, generator=generator) * sizes, "bn.bias": torch.randn(6)}
     state["bn.num_batches_tracked"] = torch.tensor(7)
-    again = backbones.dequantized(backbones.quantized(state))
+    again = backbones.dequantized(maintain.quantized(state))
     assert again.keys() == state.keys()
     step = state["conv.weight"].abs().amax(dim=(1, 2, 3), keepdim=True) / 127
     difference = (again["conv.weight"] - state["conv.weight"]).abs()
     assert (difference <= step / 2 * 1.0001).all() and difference.max() > 0
     assert torch.equal(again["bn.bias"], state["bn.bias"]) and again["bn.num_batches_tracked"] == 7
-    assert backbones.quantized(state)["conv.weight"].dtype == torch.int8
+    assert maintain.quantized(state)["conv.weight"].dtype == torch.int8
 
 
 def test_an_infinite_variance_becomes_the_largest_float16():
     state = {"bn.running_var": torch.tensor([1.0, torch.inf], dtype=torch.float16)}
-    assert backbones.quantized(state)["bn.running_var"].tolist() == [1.0, 65504.0]
+    assert maintain.quantized(state)["bn.running_var"].tolist() == [1.0, 65504.0]
 
 
 def test_a_dead_filter_stays_zero():
     state = {"conv.weight": torch.stack([torch.zeros(2, 3, 3), torch.ones(2, 3, 3)])}
-    assert torch.equal(backbones.dequantized(backbones.quantized(state))["conv.weight"], state["conv.weight"])
+    assert torch.equal(backbones.dequantized(maintain.quantized(state))["conv.weight"], state["conv.weight"])
 
 
 def test_embedding_gives_the_same_file_twice_without_fc(tmp_path):
     torch.save({"conv.weight": torch.randn(2, 3, 3, 3).half(), "fc.weight": torch.ones(7, 2)}, tmp_path / "in.pth")
     facts = {"label": "a label", "arch": "resnet18", "epochs": 2, "past": "long"}
-    first, second = (backbones.embed(tmp_path / "in.pth", facts, tmp_path / name) for name in ("a", "b"))
+    first, second = (maintain.embed(tmp_path / "in.pth", facts, tmp_path / name) for name in ("a", "b"))
     assert first == second == hashlib.sha256((tmp_path / "a").read_bytes()).hexdigest()
     assert b"fc.weight" not in (tmp_path / "a").read_bytes()
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from maintain import publish_checkpoint
 from safetensors.torch import save_file
 
 from fer_nb_utils.errors import UserError, WeightsError
@@ -12,7 +13,6 @@ from fer_nb_utils.networks.load import CHECKPOINTS, EMBEDDED, load_network
 from fer_nb_utils.networks.prediction import predict
 from fer_nb_utils.networks.resnets import build_model, load_checkpoint
 from fer_nb_utils.networks.transforms import Preprocess
-from fer_nb_utils.series.maintain import publish_checkpoint
 
 
 def probabilities(network, sample):

@@ -10,12 +10,12 @@ import nbformat
 import papermill
 import pytest
 from filelock import FileLock
+from maintain import cleaned
 from small_series import PLAIN, SmallSeries, write_faces
 
 from fer_nb_utils.errors import UserError
 from fer_nb_utils.series import execute
 from fer_nb_utils.series.execute import executed_copy
-from fer_nb_utils.series.maintain import cleaned
 from fer_nb_utils.series.plan import Profile
 
 NAMES = ("01_first", "02_finetune_resnet18", "05_compare_resnets")

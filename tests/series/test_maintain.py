@@ -1,13 +1,27 @@
 import dataclasses
 import gzip
 import json
+import runpy
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
+import maintain
+import nbformat
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from maintain import (
+    MARKS,
+    model_card,
+    publish_checkpoint,
+    publish_run,
+    publish_runs,
+    reproducibility,
+    results_table,
+)
 
 from fer_nb_utils.__main__ import main
 from fer_nb_utils.classes import CLASSES
@@ -20,15 +34,7 @@ from fer_nb_utils.paths import ROOT
 from fer_nb_utils.results import comparison
 from fer_nb_utils.results.reference_runs import handmade_predictions, reference_runs
 from fer_nb_utils.results.run_folder import Run
-from fer_nb_utils.series.maintain import (
-    MARKS,
-    model_card,
-    publish_checkpoint,
-    publish_run,
-    publish_runs,
-    reproducibility,
-    results_table,
-)
+from fer_nb_utils.series import execute, report
 from fer_nb_utils.training import experiment
 
 
@@ -194,3 +200,43 @@ def test_a_run_from_any_stage_stands_in_the_table(finished_run):
     config = finished_run.config | {"trainable": "layer3"}
     config["data"] = config["data"] | {"name": "FER-2013"}
     assert "random; layer3, 32 px" in results_table({"run": dataclasses.replace(finished_run, config=config)})
+
+
+def command(*arguments, folder=ROOT):
+    done = subprocess.run([sys.executable, ROOT / ".maintain", *arguments], cwd=folder, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_maintainers_commands_stand_apart_from_the_users(tmp_path):
+    code, text = command("--help", folder=tmp_path)
+    assert code == 0 and all(f"  {name} " in text for name in ("embed", "lesson", "publish", "update"))
+    shown = CliRunner().invoke(main, ["--help"]).output
+    assert not any(f"  {name} " in shown for name in ("embed", "lesson", "publish", "update"))
+    code, text = command("publish", tmp_path)
+    assert code == 2 and text.splitlines()[-1].startswith("Error: There is no finished run in ")
+
+
+@pytest.mark.parametrize("failures", [[], ["02_finetune_resnet18, cell [4]: ValueError"]])
+def test_updating_takes_a_whole_run_of_the_sample(failures, sample, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    commands = runpy.run_path(str(ROOT / ".maintain" / "__main__.py"))
+    ran, written = [], []
+    monkeypatch.setattr(execute, "run", lambda profile, jobs, _: ran.append((profile.name, len(jobs))) or failures)
+    monkeypatch.setattr(report, "write", lambda _: "index.html")
+    monkeypatch.setattr(maintain, "update_notebooks", written.append)
+    result = CliRunner().invoke(commands["main"], ["update", "--run-dir", str(tmp_path)])
+    assert ran == [("sample", 8)] and result.exit_code == bool(failures)
+    assert written == ([] if failures else [tmp_path])
+
+
+def test_updating_writes_the_sample_runs_notebooks_and_its_figures_of_the_reference(tmp_path, monkeypatch):
+    for name, place in (("NOTEBOOKS", tmp_path / "committed"), ("ROOT", tmp_path)):
+        monkeypatch.setattr(maintain, name, place)
+    for folder in ("committed", "run/notebooks", "run/reference/figures"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "committed" / "01_first.py").touch()
+    nbformat.write(nbformat.v4.new_notebook(metadata={"papermill": {}}), tmp_path / "run/notebooks/01_first.ipynb")
+    (tmp_path / "run" / "reference" / "figures" / "plot.svg").touch()
+    maintain.update_notebooks(tmp_path / "run")
+    assert set(nbformat.read(tmp_path / "committed/01_first.ipynb", 4).metadata) == {"kernelspec", "language_info"}
+    assert (tmp_path / "figures" / "plot.svg").exists()

@@ -1,4 +1,4 @@
-"""Make the lesson's two copies: `python notebooks/classroom/make_copies.py`. Executing the solutions takes minutes.
+"""The lesson's two copies. Executing the solutions takes minutes.
 
 Students get no solutions and no outputs; the solutions are executed. In the source, the lines of a cell tagged
 `exercise` between `# solution` and `# end` are what pupils write themselves.
@@ -6,18 +6,18 @@ Students get no solutions and no outputs; the solutions are executed. In the sou
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import jupytext
 import nbformat
 import papermill
+from maintain import cleaned
 from nbformat import NotebookNode
 
 from fer_nb_utils.files import atomic_path
+from fer_nb_utils.paths import NOTEBOOKS
 from fer_nb_utils.series.execute import OwnKernel
-from fer_nb_utils.series.maintain import cleaned
 
-SOURCE = Path(__file__).with_name("transfer_learning.py")
+SOURCE = NOTEBOOKS / "classroom" / "transfer_learning.py"
 STUDENTS, SOLUTIONS = SOURCE.with_suffix(".ipynb"), SOURCE.with_name("transfer_learning_solutions.ipynb")
 SOLVED = re.compile(r"^( *)# solution\n(.*?)^ *# end\n?", re.MULTILINE | re.DOTALL)
 STUB = 'raise NotImplementedError("Write this part yourself, then run the cell again.")\n'
@@ -45,7 +45,8 @@ def _copy(source: NotebookNode, written: Callable[[re.Match], str]) -> NotebookN
     return cleaned(copy)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Write both, as notebooks beside the source."""
     source = jupytext.read(SOURCE, fmt="py:percent")
     kernel = {"kernel_name": "python3", "kernel_manager_class": OwnKernel, "language": "python"}
     with atomic_path(SOLUTIONS) as temporary:

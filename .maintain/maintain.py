@@ -1,7 +1,9 @@
-"""For maintainers: runs become what is committed: executed notebooks, figures, reference results, a checkpoint."""
+"""Runs become what is committed: executed notebooks, figures, reference results, checkpoints, backbones."""
 
 import gzip
+import hashlib
 import itertools
+import json
 import re
 import shutil
 from collections.abc import Sequence
@@ -14,33 +16,35 @@ import torch
 from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
 from nbformat import NotebookNode
 from safetensors.torch import save_file
+from torch import Tensor
 
-from ..classes import CLASSES
-from ..errors import UserError
-from ..files import atomic_path, write_json, write_text
-from ..networks.cost import latency_ms
-from ..networks.load import CHECKPOINTS, checkpoint_metadata
-from ..networks.resnets import MODELS
-from ..paths import NOTEBOOKS, ROOT, TEMPLATES
-from ..results.claims import check_claims
-from ..results.measures import per_class
-from ..results.paper import PAPER_TABLE1
-from ..results.reference_runs import FOLDER, handmade_predictions, reference_runs
-from ..results.run_folder import DIGITS, Run
-from ..results.seeds import seed_groups, trainings
-from .execute import INJECTED, executed_copy
-from .plan import Job
-from .tables import markdown
+from fer_nb_utils.classes import CLASSES
+from fer_nb_utils.errors import UserError
+from fer_nb_utils.files import atomic_path, write_json, write_text
+from fer_nb_utils.networks.backbones import SCALE
+from fer_nb_utils.networks.cost import latency_ms
+from fer_nb_utils.networks.load import CHECKPOINTS, checkpoint_metadata
+from fer_nb_utils.networks.resnets import MODELS
+from fer_nb_utils.paths import NOTEBOOKS, ROOT
+from fer_nb_utils.results.claims import check_claims
+from fer_nb_utils.results.measures import per_class
+from fer_nb_utils.results.paper import PAPER_TABLE1
+from fer_nb_utils.results.reference_runs import FOLDER, handmade_predictions, reference_runs
+from fer_nb_utils.results.run_folder import DIGITS, Run
+from fer_nb_utils.results.seeds import seed_groups, trainings
+from fer_nb_utils.series.execute import INJECTED, executed_copy
+from fer_nb_utils.series.tables import markdown
 
-MARKS = ("<!-- results: written by `publish` -->\n", "<!-- end of results -->")  # round the table in the README
+# round the table in the README
+MARKS = ("<!-- results: written by `python .maintain publish` -->\n", "<!-- end of results -->")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
-def update_notebooks(run_dir: Path, jobs: list[Job]) -> None:
+def update_notebooks(run_dir: Path) -> None:
     """Write cleaned copies over `notebooks/*.ipynb`, and the reference results' figures and tables over `figures/`."""
-    for job in jobs:
-        with atomic_path(NOTEBOOKS / f"{job.name}.ipynb") as temporary:
-            nbformat.write(cleaned(nbformat.read(executed_copy(run_dir, job.name), as_version=4)), temporary)
+    for source in NOTEBOOKS.glob("[0-9][0-9]_*.py"):
+        with atomic_path(source.with_suffix(".ipynb")) as temporary:
+            nbformat.write(cleaned(nbformat.read(executed_copy(run_dir, source.stem), as_version=4)), temporary)
     for kind in ("figures", "tables"):
         made = run_dir / "reference" / kind
         if made.is_dir():
@@ -199,4 +203,35 @@ def model_card(run: Run, name: str, temperature: float) -> str:
 
 def _rendered(template: str, **values: object) -> str:
     options = {"trim_blocks": True, "keep_trailing_newline": True, "undefined": jinja2.StrictUndefined}
-    return jinja2.Template((TEMPLATES / f"{template}.md.jinja").read_text(encoding="utf-8"), **options).render(**values)
+    text = Path(__file__).with_name(f"{template}.md.jinja").read_text(encoding="utf-8")
+    return jinja2.Template(text, **options).render(**values)
+
+
+def embed(source: Path, facts: dict[str, object], path: Path) -> str:
+    """Write the state dict in `source` (.pth, torchvision's names) as a backbone; returns its SHA-256.
+
+    `facts`: what is known of it (arch, label, past, ...), kept in the file's metadata.
+    """
+    facts = facts | {"source_sha256": hashlib.sha256(source.read_bytes()).hexdigest()}
+    state = torch.load(source, map_location="cpu", weights_only=True)
+    kept = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
+    metadata = {"facts": json.dumps(facts, sort_keys=True)}  # one entry: of several, the order in the file is random
+    with atomic_path(path) as temporary:
+        save_file({name: tensor.contiguous() for name, tensor in quantized(kept).items()}, temporary, metadata=metadata)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def quantized(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of two and more dimensions as int8 and a float32 scale an output channel, the rest as float32."""
+    stored = {}
+    for name, tensor in state.items():
+        if tensor.ndim < 2:
+            # a variance above float16's range was saved as infinite, which would silence its channel for good
+            stored[name] = tensor.nan_to_num().float() if tensor.is_floating_point() else tensor
+            continue
+        rows = tensor.float().flatten(1)
+        scale = rows.abs().amax(dim=1) / 127
+        scale[scale == 0] = 1  # a dead filter: all its weights are zero
+        stored[name] = (rows / scale[:, None]).round().to(torch.int8).reshape(tensor.shape)
+        stored[name + SCALE] = scale
+    return stored

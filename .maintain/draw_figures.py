@@ -1,4 +1,4 @@
-"""Draw the ten figures for the projector: `python notebooks/classroom/draw_figures.py`. It trains for a minute or two.
+"""The lesson's ten figures for the projector. They train for a minute or two.
 
 Everything is measured on the synthetic sample, as the lesson does it. 16:9, and no text below 20 points at a height of
 7.5 inches, so that it can be read from the last row.
@@ -211,7 +211,9 @@ def two_opinions(networks: Sequence[Network]) -> Figure:
     return figure
 
 
+@plt.rc_context(LOOK)
 def main() -> None:
+    """Measure what they show, and write them."""
     known, asked = frozen_features(build_model("resnet18", "embedded", "fc"), "fc", inputs, questions)
     histories, trained = {}, None
     for first in ("fc", "layer4"):
@@ -242,8 +244,3 @@ def main() -> None:
         figure.supxlabel(note, fontsize=20, color=GREY)
         with atomic_path(FOLDER / f"{name}.png") as temporary:
             figure.savefig(temporary, dpi=96)
-
-
-if __name__ == "__main__":
-    with plt.rc_context(LOOK):
-        main()
