@@ -86,21 +86,18 @@ def check_claims(
 
 def beside_features(groups: Mapping[str, Sequence[Run]], features: pd.DataFrame | None) -> Groups:
     """The groups that the claim "features" is about: each network on PrivateTest, without and with `features`."""
-    found: dict[str, list[Run]] = {name + suffix: [] for suffix in ("", BESIDE) for name in groups}
-    for name, run in ((name, run) for name, group in groups.items() for run in group if features is not None):
-        for suffix, tested in zip(("", BESIDE), with_features(run, features), strict=True):
-            found[name + suffix].append(tested)
-    return {name: Seeds(runs) for name, runs in found.items()}
+    given = groups if features is not None else dict.fromkeys(groups, ())
+    pairs = {name: [with_features(run, features) for run in group] for name, group in given.items()}
+    alone = {name: Seeds(run for run, _ in tested) for name, tested in pairs.items()}
+    return alone | {name + BESIDE: Seeds(fused for _, fused in tested) for name, tested in pairs.items()}
 
 
 def check_claim(key: str, groups: Groups) -> dict[str, object]:
     """One row of `check_claims`; `key` is one of PAPER_CLAIMS, `groups` the runs it is about."""
-    missing = [name for name, group in groups.items() if not group]
     by_design = {"trainable"} if key == "unfreeze" else {"model", "weights_sha256", "features"}
-    unequal = [] if missing else _unequal(groups, by_design)
-    if missing:
+    if missing := [name for name, group in groups.items() if not group]:
         truth, evidence = None, f"There is no run of {', '.join(missing)}."
-    elif unequal:
+    elif unequal := _unequal(groups, by_design):
         truth, evidence = None, f"The runs differ in {', '.join(unequal)}."
     else:
         truth, evidence = CHECKS[key](groups)
@@ -255,14 +252,12 @@ def _slowest(groups: Groups) -> Finding:
     unlike = unlike_times(run for group in groups.values() for run in group)
     if unlike:
         return None, f"The times cannot be compared, for the runs differ in {', '.join(unlike)}."
-    costs = {name: cost_table(dict(enumerate(group))) for name, group in groups.items()}
-    logs = {name: np.log(table["training_seconds"].to_numpy()) for name, table in costs.items()}
-    tests = seed_tests({other: ([logs["resnet50"], -logs[other]], 0) for other in MODELS[:2]}, TIME_SD)
-    minutes = _means({name: table["training_seconds"] / 60 for name, table in costs.items()})
-    factor = _means({name: table["multiply_adds"] for name, table in costs.items()})
-    return _decided(tests), (
-        f"Training took {_listed(minutes, '.1f', ' min')} on {costs['resnet50']['device_name'].iloc[0]}; "
-        f"multiply-adds relative to ResNet18: {_listed(factor / factor['resnet18'], '.2f')}."
+    minutes = {name: cost_table(dict(enumerate(group)))["training_seconds"] / 60 for name, group in groups.items()}
+    longer = {other: ([np.log(minutes["resnet50"]), -np.log(minutes[other])], 0) for other in MODELS[:2]}
+    costs = pd.Series({name: group[0].config["multiply_adds"] for name, group in groups.items()})
+    return _decided(seed_tests(longer, TIME_SD)), (
+        f"Training took {_listed(_means(minutes), '.1f', ' min')} on {groups['resnet50'][0].config['device_name']}; "
+        f"multiply-adds relative to ResNet18: {_listed(costs / costs['resnet18'], '.2f')}."
     )
 
 
