@@ -45,7 +45,6 @@ def training_curves(
     keys["training"] = {"color": FAINT}
     keys["validation"] = {"color": FAINT, "marker": "o", "markersize": 5} | VALIDATION
     legend_below_title(figure, keys)
-    left_out = [name for name in histories if name in smoothed]
-    if left_out:
+    if left_out := [name for name in histories if name in smoothed]:
         note = f"{note}. Without the training loss of {', '.join(left_out)}: it has label smoothing in it."
     return finish(figure, "Training", note)

@@ -157,8 +157,7 @@ def _unequal(groups: Groups, by_design: set[str]) -> list[str]:
     own = [[run.config for run in group] for group in groups.values()]
     found = set()
     for configs, expected in [([*chain(*own)], by_design), *((configs, set()) for configs in own)]:
-        keys = set().union(*configs) - DESCRIPTION - expected - {"seed"}
-        for key in keys:
+        for key in set().union(*configs) - DESCRIPTION - expected - {"seed"}:
             values = {str(config.get(key, FORMER.get(key))) for config in configs}
             if len({SAME_BUT_ROUNDING.get(value, value) for value in values}) > 1:
                 found.add(key)
@@ -202,12 +201,11 @@ def _unfreeze(groups: Groups) -> Finding:
     gain = paper["layer4"] - paper["fc"]
     tests = seed_tests({"gain beyond half of that": ([layer4 - gain / 2, -fc], 0)}, ACCURACY_SD)
     config = groups["fc alone"][0].config
-    evidence = (
+    return _decided(tests), (
         f"{config['model']}, {config['image_size']} px. Training accuracy after {_epochs(config['epochs_run'])}: "
         f"{_listed(_means(last))}, {(layer4.mean() - fc.mean()) * 100:+.1f} points; the paper's gain is "
         f"{gain * 100:.1f} points. {_told(tests)}"
     )
-    return _decided(tests), evidence
 
 
 def _overtake(groups: Groups) -> Finding:
@@ -249,8 +247,7 @@ def _slowest(groups: Groups) -> Finding:
     """True if ResNet50's training took longer than either other's, beyond chance (t-tests over runs of the logarithm of
     time; of a single run, a standard deviation of 8 %, so that a quarter longer is enough); false if it took less than
     another's, beyond chance (Holm's correction); undecided otherwise, or if device, threads or epochs differ."""
-    unlike = unlike_times(run for group in groups.values() for run in group)
-    if unlike:
+    if unlike := unlike_times(run for group in groups.values() for run in group):
         return None, f"The times cannot be compared, for the runs differ in {', '.join(unlike)}."
     minutes = {name: cost_table(dict(enumerate(group)))["training_seconds"] / 60 for name, group in groups.items()}
     longer = {other: ([np.log(minutes["resnet50"]), -np.log(minutes[other])], 0) for other in MODELS[:2]}

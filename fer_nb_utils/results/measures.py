@@ -34,16 +34,14 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     except (OSError, EOFError, ValueError) as error:  # ValueError: pandas' parser and decoding errors
         reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
         raise UserError(f"{path} {reason}: evaluate the run again to write it.") from error
-    problem = _problem(table)
-    if problem:
+    if problem := _problem(table):
         raise UserError(f"{path} is not a valid predictions file: {problem}; evaluate the run again to write it.")
     return table
 
 
 def _problem(table: pd.DataFrame) -> str | None:
     """What is wrong with a predictions table, in a few words."""
-    missing = [name for name in ("file", "usage", "label", *CLASSES) if name not in table]
-    if missing:
+    if missing := [name for name in ("file", "usage", "label", *CLASSES) if name not in table]:
         return f"missing column {', '.join(missing)}"
     if table.empty:
         return "it has no rows"

@@ -54,8 +54,7 @@ def read_sweep(path: Path, weights: str | None = None) -> tuple[dict[str, TrainC
             f"The sweep {path}: {', '.join(sorted(wrong))} is unknown or given twice; it has the tables [settings] and "
             f"[grid], with the names {', '.join(known)}."
         )
-    empty = [name for name, values in grid.items() if not isinstance(values, list) or not values]
-    if empty:
+    if empty := [name for name, values in grid.items() if not isinstance(values, list) or not values]:
         raise UserError(f"The sweep {path}: {', '.join(empty)} in [grid] must be a list of values.")
     if weights:
         settings["weights"] = weights
