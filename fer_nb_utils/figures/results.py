@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import seaborn as sns
 
@@ -12,23 +11,10 @@ from ..results import measures
 from ..results.paper import PAPER_TABLE1, PAPER_TABLE2
 from ..results.run_folder import Run
 from ..results.seeds import over_seeds
-from .style import (
-    CLASS_LINES,
-    FAINT,
-    INK,
-    MODEL_STYLES,
-    RUN_STYLES,
-    SMALL,
-    WIDTH,
-    finish,
-    legend_below_title,
-    percent,
-    run_styles,
-    style,
-)
+from . import style as look
+from .style import finish, legend_below_title, percent, run_styles, style
 
 LADDER = {"random": "random weights,\nall layers", "fc": "fc alone", "layer4": "layer4 and fc", "all": "all layers"}
-CURVE_STYLES = (*RUN_STYLES, ("#332288", "o"), ("#999933", "^"), (INK, "s"), (FAINT, "*"))
 
 
 @style()
@@ -38,10 +24,9 @@ def confusion_matrices(runs: Mapping[str, pd.DataFrame], note: str = "") -> plt.
     figure, axes = plt.subplots(1, len(runs), figsize=size, sharey=True, squeeze=False)
     for axis, (name, predictions) in zip(axes[0], runs.items(), strict=True):
         shares, counts = measures.confusion(predictions, normalize=True), measures.confusion(predictions)
-        cells = zip(shares.to_numpy().flat, counts.to_numpy().flat, strict=True)
-        texts = np.array([f"{share:.0%}\n{count}" for share, count in cells]).reshape(shares.shape)
+        texts = shares.map("{:.0%}\n".format) + counts.astype(str)
         looks = {"cmap": "Blues", "vmin": 0, "vmax": 1, "linewidths": 1, "cbar": False}
-        sns.heatmap(shares, annot=texts, fmt="", annot_kws={"size": SMALL}, ax=axis, **looks)
+        sns.heatmap(shares, annot=texts, fmt="", annot_kws={"size": look.SMALL}, ax=axis, **looks)
         axis.set(xlabel="predicted", ylabel="true" if axis is axes[0, 0] else "")
         accuracy = measures.table1_row(predictions)["accuracy"]
         axis.set_title(f"{name}\naccuracy {accuracy:.1%} of {len(predictions):,}")
@@ -57,14 +42,14 @@ def roc_curves(runs: Mapping[str, pd.DataFrame], note: str = "") -> plt.Figure:
     figure, axes = plt.subplots(2, len(runs), **shape)
     for (axis, below), (name, predictions) in zip(axes.T, runs.items(), strict=True):
         aucs = measures.per_class(predictions)["auc"]
-        styles = {one: {"color": CLASS_COLORS[one], "linestyle": CLASS_LINES[one], "linewidth": 1.5} for one in CLASSES}
-        aucs["mean"], styles["mean"] = aucs.mean(), {"color": INK, "linewidth": 2.6}
+        styles = {one: {"color": CLASS_COLORS[one], "ls": look.CLASS_LINES[one], "lw": 1.5} for one in CLASSES}
+        aucs["mean"], styles["mean"] = aucs.mean(), {"color": look.INK, "lw": 2.6}
         for one, curve in measures.roc(predictions).items():
             axis.plot(curve["fpr"], curve["tpr"], label=f"{one} {aucs[one]:.3f}", **styles[one])
-        axis.plot([0, 1], [0, 1], color=FAINT, linestyle=":", linewidth=1)
+        axis.plot([0, 1], [0, 1], color=look.FAINT, linestyle=":", linewidth=1)
         axis.set(title=name, xlabel="false positive rate", xlim=(0, 1), ylim=(0, 1.005), aspect=1)
         below.axis("off")
-        lines = {"handlelength": 2.6, "handletextpad": 0.5, "columnspacing": 1, "fontsize": SMALL}
+        lines = {"handlelength": 2.6, "handletextpad": 0.5, "columnspacing": 1, "fontsize": look.SMALL}
         below.legend(*axis.get_legend_handles_labels(), loc="upper center", ncols=2, **lines)
     axes[0, 0].set_ylabel("true positive rate")
     return finish(figure, "ROC curves, each class against the rest", note)
@@ -76,11 +61,10 @@ def class_f1(table2: pd.DataFrame, note: str = "") -> plt.Figure:
     figure, axis = plt.subplots(figsize=(8.5, 3.9))
     bars = axis.bar(CLASSES, table2.loc[list(CLASSES), "f1"], 0.7, color=CLASS_COLORS.values())
     axis.bar_label(bars, fmt="%.2f", label_type="center")
-    axis.plot(CLASSES, PAPER_TABLE2["f1"], "_", color=INK, markersize=36, markeredgewidth=1.6)
+    axis.plot(CLASSES, PAPER_TABLE2["f1"], **look.PAPER_MARK, markersize=36, markeredgewidth=1.6)
     axis.set(ylabel="F1", ylim=(0, 1.05))
     axis.grid(axis="x", visible=False)
-    paper = plt.Line2D([], [], color=INK, marker="_", markersize=14, linestyle="", label="paper (mean of three models)")
-    legend_below_title(figure, [paper], 1)
+    legend_below_title(figure, {"paper (mean of three models)": look.PAPER_MARK | {"markersize": 14}})
     return finish(figure, "F1 of each expression", note)
 
 
@@ -95,25 +79,24 @@ def transfer_ladder(groups: Mapping[str, Sequence[Run]], note: str = "") -> plt.
     for runs in groups.values():
         config = runs[0].config
         rung = list(LADDER).index("random" if config["weights_kind"] == "random" else config["trainable"])
-        place = rung + 0.27 * (list(MODEL_STYLES).index(config["model"]) - 1)
-        color, marker = MODEL_STYLES[config["model"]]
+        place = rung + 0.27 * (list(look.MODEL_STYLES).index(config["model"]) - 1)
+        color, marker = look.MODEL_STYLES[config["model"]]
         row = over_seeds([run.predictions for run in runs], n=400).loc[("all", "accuracy")]
         axis.plot([place, place], [row["low"], row["high"]], color=color, linewidth=2.4, solid_capstyle="butt")
         axis.plot(place, row["mean"], marker, color=color, markersize=8)
         dots = [run.metrics["full"]["accuracy"] for run in runs]
         axis.plot([place - 0.07] * len(dots), dots, ".", color=color, markersize=4, alpha=0.7)
-        below = {"xytext": (0, -12), "textcoords": "offset points", "ha": "center", "fontsize": SMALL, "color": color}
+        below = {"xytext": (0, -12), "textcoords": "offset points", "ha": "center", "size": look.SMALL, "color": color}
         axis.annotate(f"{row['mean']:.1%}", (place, row["low"]), **below)
     for number, accuracy in enumerate(PAPER_TABLE1["accuracy"]):
-        axis.plot(2 + 0.27 * (number - 1), accuracy, "_", color=INK, markersize=18, markeredgewidth=1.6)
+        axis.plot(2 + 0.27 * (number - 1), accuracy, **look.PAPER_MARK, markersize=18, markeredgewidth=1.6)
     axis.set(xlim=(-0.5, 3.5), ylabel="accuracy, full test set")
     axis.margins(y=0.12)
-    axis.set_xticks(range(len(LADDER)), LADDER.values(), color=INK)
+    axis.set_xticks(range(len(LADDER)), LADDER.values(), color=look.INK)
     axis.grid(axis="x", visible=False)
     percent(axis)
-    keys = [plt.Line2D([], [], color=c, marker=m, linestyle="", label=name) for name, (c, m) in MODEL_STYLES.items()]
-    keys.append(plt.Line2D([], [], color=INK, marker="_", markersize=14, linestyle="", label="the paper's"))
-    legend_below_title(figure, keys, len(keys))
+    keys = {name: {"color": color, "marker": marker, "ls": ""} for name, (color, marker) in look.MODEL_STYLES.items()}
+    legend_below_title(figure, keys | {"the paper's": look.PAPER_MARK | {"markersize": 14}})
     return finish(figure, "What is trained, and from what", note)
 
 
@@ -128,7 +111,7 @@ def accuracy_cost(costs: pd.DataFrame, note: str = "") -> plt.Figure:
         "training_seconds": ("Training", "minutes", 60),
         "latency_ms": ("Latency of one image", "milliseconds", 1),
     }
-    figure, axes = plt.subplots(1, 3, figsize=(WIDTH, 4), sharey=True)
+    figure, axes = plt.subplots(1, 3, figsize=(look.WIDTH, 4), sharey=True)
     styles = run_styles(costs.index)
     for axis, (column, (title, unit, scale)) in zip(axes, panels.items(), strict=True):
         for name, row in costs.iterrows():
@@ -141,11 +124,11 @@ def accuracy_cost(costs: pd.DataFrame, note: str = "") -> plt.Figure:
     axes[0].set_ylabel("accuracy, full test set")
     axes[0].margins(y=0.25)
     percent(axes[0])
-    keys = [
-        plt.Line2D([], [], color=color, marker=marker, linestyle="", label=f"{name} ({count / 1e6:.1f} M parameters)")
-        for (name, (color, marker)), count in zip(styles.items(), costs["parameters"], strict=True)
-    ]
-    legend_below_title(figure, keys, min(len(keys), 3))
+    keys = {
+        f"{name} ({costs.loc[name, 'parameters'] / 1e6:.1f} M parameters)": {"color": color, "marker": marker, "ls": ""}
+        for name, (color, marker) in styles.items()
+    }
+    legend_below_title(figure, keys, 3)
     return finish(figure, "Accuracy against cost", note)
 
 
@@ -154,19 +137,17 @@ def curves(
     panels: Mapping[str, pd.DataFrame], x: str, y: str, title: str, note: str = "", shares: str = "y"
 ) -> plt.Figure:
     """In each panel a line for each column of its table, over the index; `shares`: the axes that are in per cent."""
-    figure, axes = plt.subplots(1, len(panels), figsize=(WIDTH, 3.9), sharey=True, squeeze=False)
-    names = list(dict.fromkeys(name for table in panels.values() for name in table))
-    looks = {
-        name: {"color": color, "marker": marker} for name, (color, marker) in zip(names, CURVE_STYLES, strict=False)
-    }
+    figure, axes = plt.subplots(1, len(panels), figsize=(look.WIDTH, 3.9), sharey=True, squeeze=False)
+    names = dict.fromkeys(name for table in panels.values() for name in table)
+    styles = zip(names, look.CURVE_STYLES, strict=False)
+    looks = {name: {"color": color, "marker": marker, "markersize": 5} for name, (color, marker) in styles}
     for axis, (panel, table) in zip(axes[0], panels.items(), strict=True):
         for name, values in table.items():
-            axis.plot(values.dropna(), markersize=5, **looks[name])
+            axis.plot(values.dropna(), **looks[name])
         axis.set(title=panel, xlabel=x)
         axis.xaxis.set_major_locator(plt.MaxNLocator(7, steps=[1, 2, 5, 10], integer=table.index.dtype.kind == "i"))
         for which in shares:
             percent(axis, which)
     axes[0, 0].set_ylabel(y)
-    handles = [plt.Line2D([], [], label=name, markersize=5, **looks[name]) for name in names]
-    legend_below_title(figure, handles, min(len(names), 6))
+    legend_below_title(figure, looks, 6)
     return finish(figure, title, note)

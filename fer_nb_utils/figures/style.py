@@ -8,7 +8,7 @@ https://jfly.uni-koeln.de/color/), those of networks and runs after Tol's "muted
 """
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import cycle
 
@@ -26,6 +26,8 @@ DASHES = ((), (6, 1.5), (1, 1), (6, 1.5, 1, 1.5), (3, 1.5), (6, 1.5, 1, 1.5, 1, 
 CLASS_LINES = {name: (0, dashes) if dashes else "solid" for name, dashes in zip(CLASSES, DASHES, strict=True)}
 MODEL_STYLES = {"resnet18": ("#332288", "o"), "resnet34": ("#AA4499", "s"), "resnet50": ("#999933", "^")}
 RUN_STYLES = (("#2F8F80", "D"), ("#DD8899", "v"), ("#882255", "P"), ("#661100", "X"))
+CURVE_STYLES = (*RUN_STYLES, ("#332288", "o"), ("#999933", "^"), (INK, "s"), (FAINT, "*"))
+PAPER_MARK = {"color": INK, "marker": "_", "linestyle": ""}  # of the paper's numbers beside ours
 
 
 @contextmanager
@@ -47,13 +49,14 @@ def finish(figure: plt.Figure, title: str, note: str) -> plt.Figure:
     figure.suptitle(title, x=0.01, ha="left", fontsize=13, fontweight="bold")
     if note:
         width = int(figure.get_figwidth() * 15.5)  # characters of SMALL text that fit a line
-        text = textwrap.fill(note, width)
-        figure.supxlabel(text, x=0.01, ha="left", fontsize=SMALL, style="italic", color=FAINT)
+        figure.supxlabel(textwrap.fill(note, width), x=0.01, ha="left", fontsize=SMALL, style="italic", color=FAINT)
     return figure
 
 
-def legend_below_title(figure: plt.Figure, handles: list[plt.Artist], columns: int) -> None:
-    """One legend for all panels, between the title of `finish` and the panels."""
+def legend_below_title(figure: plt.Figure, keys: Mapping[str, dict], columns: int | None = None) -> None:
+    """One legend for all panels, between the title of `finish` and the panels: the looks of a line by its label."""
+    handles = [plt.Line2D([], [], label=label, **looks) for label, looks in keys.items()]
+    columns = min(columns or len(handles), len(handles))
     height = figure.get_figheight()
     room = (0.12 + 0.2 * -(-len(handles) // columns)) / height
     figure.get_layout_engine().set(rect=(0, 0, 1, 1 - room))

@@ -21,13 +21,13 @@ def training_curves(
     """
     figure, (loss, accuracy, clock) = plt.subplots(1, 3, figsize=(WIDTH, 3.9))
     minutes = max(history["seconds"].sum() for seeds in histories.values() for history in seeds) > 300
-    handles = []
+    keys = {}
     for name, (color, marker) in run_styles(histories).items():
         by_epoch = pd.concat(histories[name]).groupby("epoch", as_index=False)
         history, lowest, highest = by_epoch.mean(), by_epoch.min(), by_epoch.max()
         epochs = history["epoch"]
         line = {"color": color, "marker": marker, "markersize": 5, "markevery": max(1, len(history) // 10)}
-        handles.append(plt.Line2D([], [], label=name, **line))
+        keys[name] = line
         for axis, measure in ((loss, "loss"), (accuracy, "accuracy")):
             for part, looks in (("train", line), ("validation", line | VALIDATION)):
                 column = f"{part}_{measure}"
@@ -42,10 +42,9 @@ def training_curves(
     clock.set_ylabel("minutes since the start" if minutes else "seconds since the start")
     clock.set_ylim(bottom=0)
     percent(accuracy)
-    handles.append(plt.Line2D([], [], color=FAINT, label="training"))
-    handles.append(plt.Line2D([], [], color=FAINT, marker="o", markersize=5, label="validation", **VALIDATION))
-    legend_below_title(figure, handles, len(handles))
-    left_out = [name for name in histories if name in smoothed]
-    if left_out:
+    keys["training"] = {"color": FAINT}
+    keys["validation"] = {"color": FAINT, "marker": "o", "markersize": 5} | VALIDATION
+    legend_below_title(figure, keys)
+    if left_out := [name for name in histories if name in smoothed]:
         note = f"{note}. Without the training loss of {', '.join(left_out)}: it has label smoothing in it."
     return finish(figure, "Training", note)

@@ -86,21 +86,18 @@ def check_claims(
 
 def beside_features(groups: Mapping[str, Sequence[Run]], features: pd.DataFrame | None) -> Groups:
     """The groups that the claim "features" is about: each network on PrivateTest, without and with `features`."""
-    found: dict[str, list[Run]] = {name + suffix: [] for suffix in ("", BESIDE) for name in groups}
-    for name, run in ((name, run) for name, group in groups.items() for run in group if features is not None):
-        for suffix, tested in zip(("", BESIDE), with_features(run, features), strict=True):
-            found[name + suffix].append(tested)
-    return {name: Seeds(runs) for name, runs in found.items()}
+    given = groups if features is not None else dict.fromkeys(groups, ())
+    pairs = {name: [with_features(run, features) for run in group] for name, group in given.items()}
+    alone = {name: Seeds(run for run, _ in tested) for name, tested in pairs.items()}
+    return alone | {name + BESIDE: Seeds(fused for _, fused in tested) for name, tested in pairs.items()}
 
 
 def check_claim(key: str, groups: Groups) -> dict[str, object]:
     """One row of `check_claims`; `key` is one of PAPER_CLAIMS, `groups` the runs it is about."""
-    missing = [name for name, group in groups.items() if not group]
     by_design = {"trainable"} if key == "unfreeze" else {"model", "weights_sha256", "features"}
-    unequal = [] if missing else _unequal(groups, by_design)
-    if missing:
+    if missing := [name for name, group in groups.items() if not group]:
         truth, evidence = None, f"There is no run of {', '.join(missing)}."
-    elif unequal:
+    elif unequal := _unequal(groups, by_design):
         truth, evidence = None, f"The runs differ in {', '.join(unequal)}."
     else:
         truth, evidence = CHECKS[key](groups)
@@ -160,8 +157,7 @@ def _unequal(groups: Groups, by_design: set[str]) -> list[str]:
     own = [[run.config for run in group] for group in groups.values()]
     found = set()
     for configs, expected in [([*chain(*own)], by_design), *((configs, set()) for configs in own)]:
-        keys = set().union(*configs) - DESCRIPTION - expected - {"seed"}
-        for key in keys:
+        for key in set().union(*configs) - DESCRIPTION - expected - {"seed"}:
             values = {str(config.get(key, FORMER.get(key))) for config in configs}
             if len({SAME_BUT_ROUNDING.get(value, value) for value in values}) > 1:
                 found.add(key)
@@ -205,12 +201,11 @@ def _unfreeze(groups: Groups) -> Finding:
     gain = paper["layer4"] - paper["fc"]
     tests = seed_tests({"gain beyond half of that": ([layer4 - gain / 2, -fc], 0)}, ACCURACY_SD)
     config = groups["fc alone"][0].config
-    evidence = (
+    return _decided(tests), (
         f"{config['model']}, {config['image_size']} px. Training accuracy after {_epochs(config['epochs_run'])}: "
         f"{_listed(_means(last))}, {(layer4.mean() - fc.mean()) * 100:+.1f} points; the paper's gain is "
         f"{gain * 100:.1f} points. {_told(tests)}"
     )
-    return _decided(tests), evidence
 
 
 def _overtake(groups: Groups) -> Finding:
@@ -252,17 +247,14 @@ def _slowest(groups: Groups) -> Finding:
     """True if ResNet50's training took longer than either other's, beyond chance (t-tests over runs of the logarithm of
     time; of a single run, a standard deviation of 8 %, so that a quarter longer is enough); false if it took less than
     another's, beyond chance (Holm's correction); undecided otherwise, or if device, threads or epochs differ."""
-    unlike = unlike_times(run for group in groups.values() for run in group)
-    if unlike:
+    if unlike := unlike_times(run for group in groups.values() for run in group):
         return None, f"The times cannot be compared, for the runs differ in {', '.join(unlike)}."
-    costs = {name: cost_table(dict(enumerate(group))) for name, group in groups.items()}
-    logs = {name: np.log(table["training_seconds"].to_numpy()) for name, table in costs.items()}
-    tests = seed_tests({other: ([logs["resnet50"], -logs[other]], 0) for other in MODELS[:2]}, TIME_SD)
-    minutes = _means({name: table["training_seconds"] / 60 for name, table in costs.items()})
-    factor = _means({name: table["multiply_adds"] for name, table in costs.items()})
-    return _decided(tests), (
-        f"Training took {_listed(minutes, '.1f', ' min')} on {costs['resnet50']['device_name'].iloc[0]}; "
-        f"multiply-adds relative to ResNet18: {_listed(factor / factor['resnet18'], '.2f')}."
+    minutes = {name: cost_table(dict(enumerate(group)))["training_seconds"] / 60 for name, group in groups.items()}
+    longer = {other: ([np.log(minutes["resnet50"]), -np.log(minutes[other])], 0) for other in MODELS[:2]}
+    costs = pd.Series({name: group[0].config["multiply_adds"] for name, group in groups.items()})
+    return _decided(seed_tests(longer, TIME_SD)), (
+        f"Training took {_listed(_means(minutes), '.1f', ' min')} on {groups['resnet50'][0].config['device_name']}; "
+        f"multiply-adds relative to ResNet18: {_listed(costs / costs['resnet18'], '.2f')}."
     )
 
 

@@ -24,12 +24,11 @@ def mcnemar(pred_a: pd.DataFrame, pred_b: pd.DataFrame) -> dict[str, float]:
     Exact below 25 discordant images, else chi-squared with continuity correction. Raises UserError when the
     two do not hold the same images.
     """
-    a, b = (correct(predictions) for predictions in (pred_a, pred_b))
-    if set(a.index) != set(b.index):
+    a, b = (correct(predictions).sort_index() for predictions in (pred_a, pred_b))
+    if not a.index.equals(b.index):
         raise UserError("The two runs were tested on different images: compare runs made from the same data.")
-    table = pd.crosstab(a, b.reindex(a.index)).reindex(index=[True, False], columns=[True, False], fill_value=0)
-    only_a, only_b = int(table.iloc[0, 1]), int(table.iloc[1, 0])
-    outcome = contingency_tables.mcnemar(table.to_numpy(), exact=only_a + only_b < 25)
+    only_a, only_b = int((a > b).sum()), int((a < b).sum())
+    outcome = contingency_tables.mcnemar([[0, only_a], [only_b, 0]], exact=only_a + only_b < 25)
     return {"statistic": float(outcome.statistic), "p_value": float(outcome.pvalue), "b": only_a, "c": only_b}
 
 
@@ -38,27 +37,25 @@ def compare_models(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
     Columns: difference (in accuracy), statistic, p_value, b, c (as `mcnemar`), p_holm.
     """
-    pairs = list(combinations(runs, 2))
-    table = pd.DataFrame([mcnemar(runs[a], runs[b]) for a, b in pairs], index=[f"{a} - {b}" for a, b in pairs])
-    images = [len(runs[a]) for a, _ in pairs]
-    table.insert(0, "difference", (table["b"] - table["c"]) / images)
+    rows = {f"{a} - {b}": mcnemar(runs[a], runs[b]) for a, b in combinations(runs, 2)}
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table.insert(0, "difference", (table["b"] - table["c"]) / len(next(iter(runs.values()))))
     return table.assign(p_holm=multipletests(table["p_value"], method="holm")[1]).rename_axis("pair")
 
 
-def compare_networks(groups: Mapping[str, Sequence[Run]], measure: str = "accuracy") -> pd.DataFrame:
-    """`seed_test` of every pair of networks, each with its runs, one a seed; with Holm's correction.
+def compare_networks(groups: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
+    """`seed_test` of the accuracy of every pair of networks, each with its runs, one a seed; with Holm's correction.
 
-    `measure`: one of Table 1. Columns: difference, error, p_value, seeds_needed (to find such a difference at 5 %, see
-    `seeds_needed`), p_holm. NaN where a network has one run: one seed cannot tell networks apart.
+    Columns: difference, error, p_value, seeds_needed (to find such a difference at 5 %, see `seeds_needed`), p_holm.
+    NaN where a network has one run: one seed cannot tell networks apart.
     """
     seeds = {name: Seeds(runs) for name, runs in groups.items()}
     contrasts = {}
-    for a, b in combinations(seeds, 2):
-        variance = (seeds[a].draws["all", measure] - seeds[b].draws["all", measure]).var()
-        contrasts[f"{a} - {b}"] = [seeds[a].tested("all", measure), -seeds[b].tested("all", measure)], variance
+    for (name, a), (other, b) in combinations(seeds.items(), 2):
+        variance = (a.draws["all", "accuracy"] - b.draws["all", "accuracy"]).var()
+        contrasts[f"{name} - {other}"] = [a.tested("all", "accuracy"), -b.tested("all", "accuracy")], variance
     table = seed_tests(contrasts)
-    needed = [seeds_needed(test, 0.05) for _, test in table.iterrows()]
-    table["seeds_needed"] = pd.Series(needed, table.index).where(table["p_value"].notna())
+    table["seeds_needed"] = table.apply(seeds_needed, axis=1, level=0.05).where(table["p_value"].notna())
     table = table[["estimate", "error", "p_value", "seeds_needed", "p_holm"]]
     return table.rename(columns={"estimate": "difference"}).rename_axis("pair")
 

@@ -45,12 +45,12 @@ def with_features(run: Run, features: pd.DataFrame) -> tuple[Run, Run]:
         [table[table["usage"] == usage].reset_index(drop=True) for table in (run.predictions, features)]
         for usage in ("PublicTest", "PrivateTest")
     )
-    tested = []
-    for predictions, fused in ((private[0], False), (fuse(private, fit_weights(public)), True)):
+
+    def tested(predictions: pd.DataFrame, fused: bool) -> Run:
         full = table1_row(predictions).to_dict() | {"per_class": per_class(predictions).to_dict("index")}
-        config = run.config | {"features": fused}
-        tested.append(replace(run, predictions=predictions, metrics={"full": full}, config=config))
-    return tuple(tested)
+        return replace(run, predictions=predictions, metrics={"full": full}, config=run.config | {"features": fused})
+
+    return tested(private[0], False), tested(fuse(private, fit_weights(public)), True)
 
 
 def _logarithms(tables: Sequence[pd.DataFrame]) -> np.ndarray:

@@ -7,18 +7,22 @@ of the seven one-vs-rest AUCs. A class that is never predicted has precision 0; 
 recall 0, F1 0 and weight 0; its AUC, and with it the mean AUC, is NaN (null in JSON).
 """
 
+import json
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import classification_report, confusion_matrix, roc_auc_score, roc_curve
+from sklearn.metrics import confusion_matrix, roc_curve
 
 from ..classes import CLASSES, USAGES
 from ..errors import UserError
 from .calibration import calibration_error
 
 MEASURES = ("precision", "recall", "f1", "support", "accuracy", "auc")
+_AVERAGES = [("all", measure) for measure in MEASURES if measure != "support"]
+_OF_CLASSES = [(name, measure) for measure in ("precision", "recall", "f1", "auc") for name in CLASSES]
+COLUMNS = pd.MultiIndex.from_tuples(_AVERAGES + _OF_CLASSES)  # of `measured` and `bootstrap`
 SUM_TOLERANCE = 1e-3  # seven probabilities rounded to four decimals stay within this
 
 
@@ -30,16 +34,14 @@ def read_predictions(path: str | Path) -> pd.DataFrame:
     except (OSError, EOFError, ValueError) as error:  # ValueError: pandas' parser and decoding errors
         reason = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error})"
         raise UserError(f"{path} {reason}: evaluate the run again to write it.") from error
-    problem = _problem(table)
-    if problem:
+    if problem := _problem(table):
         raise UserError(f"{path} is not a valid predictions file: {problem}; evaluate the run again to write it.")
     return table
 
 
 def _problem(table: pd.DataFrame) -> str | None:
     """What is wrong with a predictions table, in a few words."""
-    missing = [name for name in ("file", "usage", "label", *CLASSES) if name not in table]
-    if missing:
+    if missing := [name for name in ("file", "usage", "label", *CLASSES) if name not in table]:
         return f"missing column {', '.join(missing)}"
     if table.empty:
         return "it has no rows"
@@ -73,16 +75,8 @@ test_sets.__test__ = False  # pytest would take the imported function for a test
 
 def table1_row(predictions: pd.DataFrame) -> pd.Series:
     """One row of Table 1: weighted precision, recall and F1, support, accuracy, mean one-vs-rest AUC."""
-    average = _report(predictions)["weighted avg"]
-    values = {
-        "precision": average["precision"],
-        "recall": average["recall"],
-        "f1": average["f1-score"],
-        "support": len(predictions),
-        "accuracy": correct(predictions).mean(),
-        "auc": _aucs(predictions).mean(skipna=False),
-    }
-    return pd.Series(values, dtype=object)  # support stays an integer
+    row = {**measured(predictions)["all"], "support": len(predictions)}
+    return pd.Series(row, list(MEASURES), dtype=object)  # support stays an integer
 
 
 def table1(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -93,9 +87,9 @@ def table1(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 def per_class(predictions: pd.DataFrame) -> pd.DataFrame:
     """Precision, recall, F1, support and one-vs-rest AUC of each class."""
-    report = pd.DataFrame(_report(predictions)).T.loc[list(CLASSES)]
-    table = report.rename(columns={"f1-score": "f1"}).astype({"support": int})
-    return table.assign(auc=_aucs(predictions)).rename_axis("expression")
+    table = measured(predictions).drop("all", level=0).unstack().rename_axis("expression")
+    table["support"] = predictions["label"].value_counts().reindex(CLASSES, fill_value=0)
+    return table[["precision", "recall", "f1", "support", "auc"]]
 
 
 def table2(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -104,20 +98,23 @@ def table2(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return tables.groupby(level=0, sort=False).mean().astype({"support": int})
 
 
+def measured(predictions: pd.DataFrame) -> pd.Series:
+    """Every measure but the support, by (expression, measure) as in `per_class` and ("all", measure) as in Table 1."""
+    return pd.Series(_weighted_measures(predictions, np.ones((1, len(predictions))))[0], COLUMNS)
+
+
 def bootstrap(*tables: pd.DataFrame, n: int = 1000, seed: int = 0) -> pd.DataFrame:
     """Every measure in `n` resamples of the images, a row each; the mean over the tables where there are several.
 
     `n` times, as many images as there are get drawn with replacement (Efron and Tibshirani 1993, An Introduction to the
-    Bootstrap, ch. 13). Columns: (expression, measure) as in `per_class`, and ("all", measure) as in `table1_row`; no
-    support. AUC is NaN where the class, or every other one, was not drawn. Tables of the same images in the same order
-    get the same resamples, so that several are judged, and may be subtracted, on equal images.
+    Bootstrap, ch. 13). Columns as in `measured`. AUC is NaN where the class, or every other one, was not drawn. Tables
+    of the same images in the same order get the same resamples, so that several are judged, and may be subtracted, on
+    equal images.
     """
     draws = []
     for weights in _resamples(len(tables[0]), n, seed):
         draws.append(np.mean([_weighted_measures(predictions, weights) for predictions in tables], axis=0))
-    averages = [("all", measure) for measure in MEASURES if measure != "support"]
-    columns = [(name, measure) for measure in ("precision", "recall", "f1", "auc") for name in CLASSES]
-    return pd.DataFrame(np.concatenate(draws), columns=pd.MultiIndex.from_tuples(averages + columns))
+    return pd.DataFrame(np.concatenate(draws), columns=COLUMNS)
 
 
 def intervals(draws: pd.DataFrame) -> pd.DataFrame:
@@ -131,18 +128,16 @@ def table2_intervals(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     All runs are judged on the same resampled images, so they must be about the same ones.
     """
     ordered = [predictions.sort_values("file") for predictions in runs.values()]
-    table = intervals(bootstrap(*ordered)).drop(index="all", level=0).unstack().swaplevel(axis=1)
-    order = [(measure, end) for measure in ("precision", "recall", "f1", "auc") for end in ("low", "high")]
-    return table.loc[list(CLASSES), order].set_axis(["_".join(column) for column in order], axis=1)
+    table = intervals(bootstrap(*ordered)).drop("all", level=0).T.unstack().unstack([1, 2])
+    return table.set_axis(["_".join(column) for column in table.columns], axis=1)
 
 
-def _resamples(images: int, n: int, seed: int, chunk: int = 100) -> Iterator[np.ndarray]:
-    """How often each image was drawn: float64 (up to `chunk`, images), `n` rows in all."""
+def _resamples(images: int, n: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each image was drawn: float64 (up to 100, images), `n` rows in all."""
     rng = np.random.default_rng(seed)
-    for start in range(0, n, chunk):
-        size = min(chunk, n - start)
-        drawn = rng.integers(images, size=(size, images)) + images * np.arange(size)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=size * images).reshape(size, images).astype(float)
+    for start in range(0, n, 100):
+        drawn = rng.integers(images, size=(min(100, n - start), images))
+        yield np.stack([np.bincount(one, minlength=images) for one in drawn]).astype(float)
 
 
 def _weighted_measures(predictions: pd.DataFrame, weights: np.ndarray) -> np.ndarray:
@@ -156,10 +151,9 @@ def _weighted_measures(predictions: pd.DataFrame, weights: np.ndarray) -> np.nda
     f1 = 2 * hits / np.maximum(support + predicted, 1)
     aucs = [_weighted_auc(predictions["label"] == name, predictions[name], weights) for name in CLASSES]
     auc = np.stack(aucs, axis=1)
-    share = support / support.sum(axis=1, keepdims=True)
-    averages = [(share * measure).sum(axis=1) for measure in (precision, recall, f1)]
-    averages += [hits.sum(axis=1) / support.sum(axis=1), auc.mean(axis=1)]
-    return np.concatenate([np.stack(averages, axis=1), precision, recall, f1, auc], axis=1)
+    averages = [np.average(measure, axis=1, weights=support) for measure in (precision, recall, f1)]
+    accuracy = hits.sum(axis=1) / support.sum(axis=1)
+    return np.column_stack([*averages, accuracy, auc.mean(axis=1), precision, recall, f1, auc])
 
 
 def _weighted_auc(positive: pd.Series, score: pd.Series, weights: np.ndarray) -> np.ndarray:
@@ -184,18 +178,7 @@ def metrics(predictions: pd.DataFrame, twins_in_train: Collection[str] = (), n: 
             "calibration_error": calibration_error(rows[list(CLASSES)].to_numpy(), _truth(rows)),
             "per_class": per_class(rows).to_dict("index"),
         }
-    return _json(result)
-
-
-def _json(value: object) -> object:
-    """Plain Python, NaN as None."""
-    if isinstance(value, dict):
-        return {key: _json(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_json(item) for item in value]
-    if isinstance(value, float | np.floating):
-        return None if np.isnan(value) else float(value)
-    return int(value)
+    return json.loads(json.dumps(result, default=int), parse_constant=lambda undefined: None)
 
 
 def confusion(predictions: pd.DataFrame, normalize: bool = False) -> pd.DataFrame:
@@ -208,7 +191,7 @@ def confusion(predictions: pd.DataFrame, normalize: bool = False) -> pd.DataFram
 def roc(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """One-vs-rest ROC curve (fpr, tpr) of each class that has an AUC; "mean" if all seven do."""
     curves = {}
-    for name in _aucs(predictions).dropna().index:
+    for name in per_class(predictions)["auc"].dropna().index:
         fpr, tpr, _ = roc_curve(predictions["label"] == name, predictions[name])
         curves[name] = pd.DataFrame({"fpr": fpr, "tpr": tpr})
     if len(curves) == len(CLASSES):
@@ -229,17 +212,3 @@ def _guess(predictions: pd.DataFrame) -> np.ndarray:
 def correct(predictions: pd.DataFrame) -> pd.Series:
     """Whether each image (index: file) is classified rightly."""
     return pd.Series(_truth(predictions) == _guess(predictions), index=predictions["file"])
-
-
-def _report(predictions: pd.DataFrame) -> dict:
-    options = {"labels": range(len(CLASSES)), "target_names": CLASSES, "output_dict": True, "zero_division": 0}
-    return classification_report(_truth(predictions), _guess(predictions), **options)
-
-
-def _aucs(predictions: pd.DataFrame) -> pd.Series:
-    """One-vs-rest AUC of each class; NaN for a class without images, or without others to tell it from."""
-    aucs = {}
-    for name in CLASSES:
-        positive = predictions["label"] == name
-        aucs[name] = roc_auc_score(positive, predictions[name]) if 0 < positive.sum() < len(positive) else np.nan
-    return pd.Series(aucs)

@@ -7,7 +7,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from .measures import bootstrap, intervals, per_class, table1_row
+from .measures import bootstrap, intervals, measured
 from .run_folder import Run
 
 
@@ -72,8 +72,8 @@ def over_seeds(tables: Sequence[pd.DataFrame], n: int = 1000) -> pd.DataFrame:
     of one), and low and high, the 95 % interval of `draws_over_seeds`.
     """
     draws = draws_over_seeds(tables, n)
-    measured = pd.DataFrame([_measured(table) for table in tables])[draws.columns]
-    summary = pd.DataFrame({"seeds": len(tables), "mean": measured.mean(), "sd": measured.std(ddof=1)})
+    values = pd.DataFrame([measured(table) for table in tables])
+    summary = pd.DataFrame({"seeds": len(tables), "mean": values.mean(), "sd": values.std(ddof=1)})
     return summary.join(intervals(draws))
 
 
@@ -89,8 +89,3 @@ def draws_over_seeds(tables: Sequence[pd.DataFrame], n: int = 1000, seed: int = 
     chosen = np.random.default_rng(seed).integers(len(tables), size=(max(len(tables) - 1, 1), n))
     means = np.stack([table.to_numpy() for table in draws])[chosen, np.arange(n)].mean(axis=0)
     return pd.DataFrame(means, columns=draws[0].columns)
-
-
-def _measured(predictions: pd.DataFrame) -> pd.Series:
-    whole, each = table1_row(predictions).drop("support"), per_class(predictions).drop(columns="support")
-    return pd.concat([whole, *(each.loc[name] for name in each.index)], keys=["all", *each.index]).astype(float)

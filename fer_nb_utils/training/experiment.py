@@ -99,8 +99,7 @@ def repeat(config: dict, dataset: Dataset, folder: str | Path, weights: str | No
         )
     if read_weights(again.model, again.weights).sha256 != sha256:
         raise UserError(f"{again.weights} is not the file of initial weights of that run; give {config['weights']}.")
-    other = [key for key, value in recipe(again).items() if (config["recipe"] or {}).get(key, value) != value]
-    if other:
+    if other := [key for key, value in recipe(again).items() if (config["recipe"] or {}).get(key, value) != value]:
         raise UserError(f"That run was made with another {', '.join(other)} than the code here has; see its config.")
     if config["source_revision"] != source_revision():
         print("The training code has changed since that run: expect other numbers.", file=sys.stderr)

@@ -54,8 +54,7 @@ def read_sweep(path: Path, weights: str | None = None) -> tuple[dict[str, TrainC
             f"The sweep {path}: {', '.join(sorted(wrong))} is unknown or given twice; it has the tables [settings] and "
             f"[grid], with the names {', '.join(known)}."
         )
-    empty = [name for name, values in grid.items() if not isinstance(values, list) or not values]
-    if empty:
+    if empty := [name for name, values in grid.items() if not isinstance(values, list) or not values]:
         raise UserError(f"The sweep {path}: {', '.join(empty)} in [grid] must be a list of values.")
     if weights:
         settings["weights"] = weights
@@ -167,23 +166,20 @@ def write_tables(trainings: Mapping[str, TrainConfig], varied: list[str], run_di
     groups: dict[tuple, list[Run]] = {}
     for run in runs.values():
         groups.setdefault(tuple(run.config[key] for key in keys), []).append(run)
+    rows = [{"run": name} | _row(run, varied) for name, run in runs.items()]
     summary = [dict(zip(keys, values, strict=True)) | _summary(group) for values, group in groups.items()]
-    tables = {
-        "sweep.csv": pd.DataFrame([{"run": name} | _row(run, varied) for name, run in runs.items()]),
-        "summary.csv": pd.DataFrame(summary),
-    }
-    for name, table in tables.items():
+    for name, table in (("sweep.csv", rows), ("summary.csv", summary)):
         with atomic_path(run_dir / name) as temporary:
-            table.to_csv(temporary, index=False, float_format="%.6g")
+            pd.DataFrame(table).to_csv(temporary, index=False, float_format="%.6g")
 
 
 def _row(run: Run, varied: list[str]) -> dict[str, object]:
     config = run.config
-    recorded = {key: config[key] for key in dict.fromkeys([*varied, "seed", "weights_kind", "weights_sha256"])}
-    accuracy = {f"{name} accuracy": measured["accuracy"] for name, measured in run.metrics.items()}
-    best = {"best_epoch": config["best_epoch"], "validation accuracy": run.history["validation_accuracy"].max()}
+    recorded = {key: config[key] for key in (*varied, "seed", "weights_kind", "weights_sha256", "best_epoch")}
+    accuracy = {"validation accuracy": run.history["validation_accuracy"].max()}
+    accuracy |= {f"{name} accuracy": measured["accuracy"] for name, measured in run.metrics.items()}
     keys = ("epochs_run", "precision", "device_name", "threads", "seconds", "preparation_seconds")
-    return recorded | best | accuracy | {key: config[key] for key in keys}
+    return recorded | accuracy | {key: config[key] for key in keys}
 
 
 def _summary(runs: list[Run]) -> dict[str, object]:

@@ -39,17 +39,12 @@ def train(task: dict) -> None:
     if task["gpus"]:
         environment["CUDA_VISIBLE_DEVICES"] = str(int(worker.name) % task["gpus"])
     stop = Event(task["stop"])
+    command = [sys.executable, "-m", __name__, json.dumps(task)]
     with log_of(task).open("wb") as output:
-        command = [sys.executable, "-m", __name__]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=output, stderr=output, env=environment)
-        try:
-            process.stdin.write(json.dumps(task).encode() + b"\n")
-            process.stdin.flush()
+        streams = {"stdin": subprocess.PIPE, "stdout": output, "stderr": output}
+        with subprocess.Popen(command, **streams, env=environment) as process:  # closes stdin, which ends it, and waits
             while process.poll() is None and not stop.wait(timeout=1):
                 pass
-        finally:
-            process.stdin.close()  # ends it, if it is still at work
-            process.wait()
     if process.returncode:
         raise RuntimeError(log_of(task).read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2])
 
@@ -77,7 +72,7 @@ def _examine(task: dict, address: str) -> None:
 
 
 def _main() -> None:
-    task = json.loads(sys.stdin.readline())
+    task = json.loads(sys.argv[1])
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         config, features = TrainConfig(**task["config"]), Path(task["features_folder"])
@@ -89,7 +84,7 @@ def _main() -> None:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.read()  # nothing more is sent: this returns when the worker closes it or dies
+    sys.stdin.read()  # nothing is sent: this returns when the worker closes it or dies
     os._exit(1)
 
 
