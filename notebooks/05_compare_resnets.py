@@ -237,7 +237,7 @@ show_test_sets(paper, work.reference)
 # Two kinds of chance count: that of training, which only several seeds show, and that of which images were in the test,
 # which is the same for both networks. The t-test takes both; Holm's correction (`p_holm`) makes up for the number of
 # comparisons. Below .05 we call it a difference. `seeds_needed` says how many seeds a network would find a difference
-# as large as the one seen; infinity means that the test images are too few for it.
+# as large as the one seen, where it is not found yet; infinity means that the test images are too few for it.
 
 
 # %%

@@ -226,6 +226,7 @@ def test_networks_are_compared_over_their_seeds():
     assert table.loc[["a - ccc", "bb - ccc"], ["p_value", "p_holm"]].isna().all(axis=None)  # one seed tells nothing
     alike = comparison.compare_networks({"a": group("a", (0.6, 0.62)), "bb": group("bb", (0.61, 0.6))})
     assert alike["p_value"].iloc[0] > 0.05 and alike["seeds_needed"].iloc[0] > 2
+    assert table["seeds_needed"].isna().all()  # found already, or one seed
 
 
 def test_times_beside_other_work_are_not_compared():
