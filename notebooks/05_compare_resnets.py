@@ -60,7 +60,7 @@ from fer_nb_utils.figures.results import (
 from fer_nb_utils.figures.training import training_curves
 from fer_nb_utils.networks.resnets import MODELS, build_model
 from fer_nb_utils.results import comparison, measures
-from fer_nb_utils.results.claims import check_claims, rules
+from fer_nb_utils.results.claims import RULES, check_claims
 from fer_nb_utils.results.comparison import common_protocol
 from fer_nb_utils.results.paper import PAPER_TABLE1, PAPER_TABLE2
 from fer_nb_utils.results.reference_runs import handmade_predictions, reference_runs
@@ -453,7 +453,7 @@ show_significance(pair, work.reference, "_leak_free")
 # each by itself: eleven of them would still decide one claim wrongly in about every second table like this.
 
 # %%
-display(Markdown(markdown(rules().to_frame().rename_axis("claim"))))
+display(Markdown(markdown(RULES.to_frame().rename_axis("claim"))))
 
 # %% [markdown]
 # *True of these runs* is not yet *the claim holds here*: the paper speaks of FER-2013, of networks that know ImageNet,
@@ -464,7 +464,7 @@ display(Markdown(markdown(rules().to_frame().rename_axis("claim"))))
 # %%
 def show_claims(networks, fc, layer4, place, features=None):
     checked = check_claims(networks, fc, layer4, features).drop(columns="where")
-    checked = checked.set_axis(rules().index).rename_axis("")
+    checked = checked.set_axis(RULES.index).rename_axis("")
     place.save_table(checked, "claims", note=common_protocol(networks))
     display(Markdown(markdown(checked)))
     return checked

@@ -1,4 +1,4 @@
-"""The paper's claims, each checked against runs by the rule that the docstring of its check states.
+"""The paper's claims, each checked against runs by its rule in rules.toml.
 
 A check says whether the statement is true of the runs at hand: "true", "false", or "undecided" where they cannot
 decide it. The verdict on the claim itself ("holds here", "does not hold here", "cannot tell") follows only where the
@@ -9,8 +9,10 @@ chance alone (`comparison.seed_test`), never on their absence. Chance is that of
 differ in the seed, and that of the choice of test images. Which network is better, one run of each cannot tell.
 """
 
+import tomllib
 from collections.abc import Mapping, Sequence
 from itertools import chain, combinations, product
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -24,6 +26,7 @@ from .paper import PAPER_CLAIMS
 from .run_folder import Run
 from .seeds import Seeds
 
+RULES = pd.Series(tomllib.loads(Path(__file__).with_name("rules.toml").read_text(encoding="utf-8")), name="rule")
 IN_THESE_RUNS = {True: "true", False: "false", None: "undecided"}
 VERDICTS = {True: "holds here", False: "does not hold here", None: "cannot tell"}
 LEVEL = 0.05
@@ -116,11 +119,6 @@ def check_claim(key: str, groups: Groups) -> dict[str, object]:
     }
 
 
-def rules() -> pd.Series:
-    """The rule of each claim, in words."""
-    return pd.Series({key: " ".join(CHECKS[key].__doc__.split()) for key in PAPER_CLAIMS}, name="rule")
-
-
 def departures(groups: Groups) -> dict[str, list[str]]:
     """Where the runs depart from the paper's experiment: by the names used in NEEDS, and "named" for the rest."""
     found: dict[str, list[str]] = {}
@@ -192,9 +190,6 @@ def _difference(groups: Groups, a: str, b: str, measure: str) -> Contrast:
 
 
 def _unfreeze(groups: Groups) -> Finding:
-    """True if training accuracy, in the last epoch, is higher with layer4 by more than half of the paper's gain, beyond
-    chance (t-test over seeds; of a single run, a standard deviation of 2 points); false if the gain is smaller than
-    that, beyond chance; undecided otherwise."""
     last = {name: group.accuracy[:, -1] for name, group in groups.items()}
     fc, layer4 = last.values()
     paper = PAPER_CLAIMS["unfreeze"].numbers
@@ -209,9 +204,6 @@ def _unfreeze(groups: Groups) -> Finding:
 
 
 def _overtake(groups: Groups) -> Finding:
-    """True if, in training accuracy and beyond chance (t-tests over seeds), ResNet50 is above both others in epoch 1
-    and above ResNet18 in epoch 6, and ResNet18 above ResNet50 in epoch 11 and in the last; false if one of these is the
-    other way round, beyond chance (Holm's correction); undecided otherwise, and with fewer than 11 epochs."""
     means = pd.DataFrame({name: group.accuracy.mean(axis=0) for name, group in groups.items()})
     above = means.index[means["resnet18"] > means["resnet50"]]
     passing = f"first above ResNet50 in epoch {above[0] + 1}" if len(above) else "never above ResNet50"
@@ -227,9 +219,6 @@ def _overtake(groups: Groups) -> Finding:
 
 
 def _weakest(groups: Groups) -> Finding:
-    """True if ResNet34's training accuracy is below both others' in the first, the middle and the last third of the
-    epochs, beyond chance (t-tests over seeds of the mean over each third); false if it is above one of them in one
-    third, beyond chance (Holm's correction over the six tests); undecided otherwise."""
     means = pd.DataFrame({name: group.accuracy.mean(axis=0) for name, group in groups.items()})
     lowest = (means.idxmin(axis=1) == "resnet34").sum()
     evidence = f"ResNet34 is the lowest in {lowest} of {len(means)} epochs; in the last: {_listed(means.iloc[-1])}."
@@ -244,9 +233,6 @@ def _weakest(groups: Groups) -> Finding:
 
 
 def _slowest(groups: Groups) -> Finding:
-    """True if ResNet50's training took longer than either other's, beyond chance (t-tests over runs of the logarithm of
-    time; of a single run, a standard deviation of 8 %, so that a quarter longer is enough); false if it took less than
-    another's, beyond chance (Holm's correction); undecided otherwise, or if device, threads or epochs differ."""
     if unlike := unlike_times(run for group in groups.values() for run in group):
         return None, f"The times cannot be compared, for the runs differ in {', '.join(unlike)}."
     minutes = {name: cost_table(dict(enumerate(group)))["training_seconds"] / 60 for name, group in groups.items()}
@@ -259,9 +245,6 @@ def _slowest(groups: Groups) -> Finding:
 
 
 def _plateau(groups: Groups) -> Finding:
-    """True if the training accuracy of all three networks still rose by more than 0.2 points an epoch over the last
-    three, beyond chance (t-tests over seeds); undecided otherwise, for a learning rate that ends at zero makes a
-    plateau of its own."""
     epochs = groups["resnet18"].accuracy.shape[1]
     if epochs < 4:
         return None, f"Training lasted only {_epochs(epochs)}."
@@ -274,9 +257,6 @@ def _plateau(groups: Groups) -> Finding:
 
 
 def _accuracy(groups: Groups) -> Finding:
-    """True if test accuracy rises with depth in all three pairs beyond chance (t-test of the mean over seeds, with the
-    variance between seeds plus that between test images: Hillis 2014, doi 10.1002/sim.5926); false if a deeper network
-    is worse than a less deep one, beyond chance (Holm's correction); undecided otherwise."""
     tests = seed_tests({f"{b} - {a}": _difference(groups, b, a, "accuracy") for a, b in combinations(MODELS, 2)})
     evidence = f"Test accuracy {_accuracies(groups)}. {_told(tests)}"
     if tests["p_value"].isna().any():  # then only: do these trained networks differ?
@@ -287,8 +267,6 @@ def _accuracy(groups: Groups) -> Finding:
 
 
 def _auc(groups: Groups) -> Finding:
-    """True if mean AUC falls with depth in all three pairs beyond chance; false if a deeper network's is higher than a
-    less deep one's, beyond chance; undecided otherwise. Tested like "accuracy"."""
     means = _means({name: group.tested("all", "auc") for name, group in groups.items()})
     if means.isna().any():
         return None, "A class has no test images, so that there is no mean AUC."
@@ -297,9 +275,6 @@ def _auc(groups: Groups) -> Finding:
 
 
 def _expressions(groups: Groups) -> Finding:
-    """True if, in F1 averaged over the three networks, happy and surprise are above each of the five others, and fear
-    and sad below each of the others, beyond chance; false if one of these sixteen pairs is the other way round, beyond
-    chance (Holm's correction); undecided otherwise. Tested like "accuracy"."""
     best, worst = ("happy", "surprise"), ("fear", "sad")
     middle = [name for name in CLASSES if name not in best + worst]
     pairs = [*product(best, (*middle, *worst)), *product(middle, worst)]
@@ -313,7 +288,6 @@ def _expressions(groups: Groups) -> Finding:
 
 
 def _disgust(groups: Groups) -> Finding:
-    """Undecided: single test images are no live picture, and one data set cannot tell what more images would do."""
     recall = _means({name: group.tested("disgust", "recall") for name, group in groups.items()})
     run = groups["resnet18"][0]
     support, training = run.metrics["full"]["per_class"]["disgust"]["support"], run.config["data"]["counts"]["Training"]
@@ -324,10 +298,6 @@ def _disgust(groups: Groups) -> Finding:
 
 
 def _features(groups: Groups) -> Finding:
-    """True if fusing the network with a support vector machine (RBF) on Local Binary Patterns, by weights learnt on
-    PublicTest, gains less than one point of accuracy on PrivateTest, beyond chance (t-test over seeds of the gain, mean
-    over the networks, with the variance between test images); false if it gains more than one point, beyond chance;
-    undecided otherwise."""
     accuracy = {name: group.tested("all", "accuracy") for name, group in groups.items()}
     alone = [name for name in groups if not name.endswith(BESIDE)]
     missed = [(accuracy[name] + MINIMAL - accuracy[name + BESIDE]) / len(alone) for name in alone]
@@ -339,9 +309,6 @@ def _features(groups: Groups) -> Finding:
 
 
 def _balance(groups: Groups) -> Finding:
-    """True if no other network is more accurate than ResNet18, the cheapest, by a point or more: for both, the opposite
-    is beyond chance (non-inferiority with a margin of one point, tested like "accuracy"); undecided otherwise, for the
-    paper does not say how much accuracy is worth which cost."""
     contrasts = {}
     for other in MODELS[1:]:
         (cheap, dear), variance = _difference(groups, "resnet18", other, "accuracy")

@@ -46,8 +46,8 @@ def compare_models(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def compare_networks(groups: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
     """`seed_test` of the accuracy of every pair of networks, each with its runs, one a seed; with Holm's correction.
 
-    Columns: difference, error, p_value, seeds_needed (to find such a difference at 5 %, see `seeds_needed`; NaN where it is
-    found already), p_holm. NaN where a network has one run: one seed cannot tell networks apart.
+    Columns: difference, error, p_value, seeds_needed (to find such a difference at 5 %; NaN where it is found already),
+    p_holm. NaN where a network has one run: one seed cannot tell networks apart.
     """
     seeds = {name: Seeds(runs) for name, runs in groups.items()}
     contrasts = {}

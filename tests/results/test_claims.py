@@ -76,12 +76,12 @@ def curves(*pairs):
 
 def test_every_claim_has_a_rule_and_a_row():
     checked = claims.check_claims(three(seeds=1), [run(trainable="fc")], [run()], random_table(300, seed=9))
-    assert list(checked.index) == list(PAPER_CLAIMS) == list(claims.rules().index)
+    assert list(checked.index) == list(PAPER_CLAIMS) == list(claims.RULES.index) == list(claims.CHECKS)
     assert list(checked.columns) == [
         "claim", "where", "in these runs", "verdict", "seeds", "departures", "evidence"]  # fmt: skip
     assert set(checked["verdict"]) <= {"holds here", "does not hold here", "cannot tell"} and checked["evidence"].all()
-    assert (checked["seeds"] == 1).all() and claims.rules().str.len().min() > 40
-    assert claims.rules()["disgust"] == (
+    assert (checked["seeds"] == 1).all() and claims.RULES.str.len().min() > 40
+    assert claims.RULES["disgust"] == (
         "Undecided: single test images are no live picture, and one data set cannot tell what more images would do."
     )
 
