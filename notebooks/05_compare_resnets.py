@@ -250,8 +250,8 @@ def show_significance(trainings, place, suffix=""):
 show_significance(paper, work.reference)
 
 # %% [markdown]
-# This ResNet50 is better than the other two by two to three points, beyond chance. Between ResNet18 and ResNet34 nothing
-# can be told. Mind the pasts of their weights before calling that a matter of architecture.
+# This ResNet50 is better than the other two by two to three points, beyond chance. Between ResNet18 and ResNet34
+# nothing can be told. Mind the pasts of their weights before calling that a matter of architecture.
 
 # %% [markdown]
 # ## Table 2: the expressions
@@ -339,8 +339,8 @@ def show_cost(trainings, place, suffix=""):
 show_cost(paper, work.reference)
 
 # %% [markdown]
-# For its two points ResNet50 needs twice the multiply-adds of ResNet18. ResNet34 needs nearly as many, with no gain that
-# could be measured.
+# For its two points ResNet50 needs twice the multiply-adds of ResNet18. ResNet34 needs nearly as many, with no gain
+# that could be measured.
 
 # %% [markdown]
 # ## What is trained, and from what

@@ -581,8 +581,8 @@ show_alone(real, work.reference, "FER-2013, PrivateTest; CPU seconds of fitting 
 # %% [markdown]
 # ## Beside the networks
 #
-# All reference runs that learnt from all of train, those that differ in the seed alone as one row (`random`: from random
-# weights; `all_64px`: the camera's network).
+# All reference runs that learnt from all of train, those that differ in the seed alone as one row (`random`: from
+# random weights; `all_64px`: the camera's network).
 
 # %%
 groups = seed_groups(reference_runs())
