@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import cycle
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import seaborn as sns
@@ -18,6 +19,7 @@ from matplotlib.ticker import PercentFormatter
 
 from ..classes import CLASSES
 
+LOOK = Path(__file__).with_name("look.mplstyle")
 INK, FAINT = "#222222", "#6b6b6b"
 SMALL = 9  # points, the smallest text
 WIDTH = 10  # inches, the widest figure: as much as JupyterLab shows unshrunk beside its file browser
@@ -33,14 +35,7 @@ PAPER_MARK = {"color": INK, "marker": "_", "linestyle": ""}  # of the paper's nu
 @contextmanager
 def style() -> Iterator[None]:
     """The look of all figures, as a context or a decorator."""
-    settings = {
-        "axes.edgecolor": FAINT, "axes.labelcolor": INK, "axes.spines.right": False, "axes.spines.top": False,
-        "axes.titlesize": 11, "axes.titlelocation": "left", "figure.constrained_layout.use": True, "figure.dpi": 100,
-        "grid.color": "#e6e6e6", "legend.frameon": False, "lines.linewidth": 1.8,
-        "text.color": INK, "xtick.color": FAINT, "ytick.color": FAINT,
-        "text.parse_math": False,  # names of data and runs may hold "$"
-    }  # fmt: skip
-    with sns.axes_style("whitegrid"), sns.plotting_context("paper", font_scale=1.1), plt.rc_context(settings):
+    with sns.axes_style("whitegrid"), sns.plotting_context("paper", font_scale=1.1), plt.style.context(LOOK):
         yield
 
 
