@@ -44,7 +44,6 @@ def write_json(path: str | Path, obj: object) -> None:
 @contextmanager
 def locked(path: Path, sentence: str) -> Iterator[None]:
     """Hold the lock file `path`, in a folder made if need be. Raises UserError(sentence) when another process does."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         lock = FileLock(path).acquire(timeout=0)
     except Timeout as error:

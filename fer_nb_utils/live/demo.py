@@ -39,20 +39,22 @@ STEPS = 4  # drawings of an expression from weak to full; each costs some 40 ms
 
 
 @dataclass(frozen=True)
-class DemoFrame:
-    """One picture and what is known about it.
+class Frame:
+    """A picture, uint8 (height, width, 3) BGR, when it was taken, in seconds since the source began, and the name of
+    its file where it has one of its own.
 
-    seconds: since the clip's beginning; image: uint8 (480, 640, 3) BGR; box: x, y, width, height of the face in
-    pixels, brows to chin as the cascades see it; expression: the one drawn, None for the photograph.
+    Known of the demo clip alone: the face's box (x, y, width, height in pixels, brows to chin as the cascades see it)
+    and the expression drawn, None for the photograph.
     """
 
     seconds: float
     image: np.ndarray
-    box: tuple[int, int, int, int]
-    expression: str | None
+    file: str = ""
+    box: tuple[int, int, int, int] | None = None
+    expression: str | None = None
 
 
-def demo_clip(fps: float = 15) -> Iterator[DemoFrame]:
+def demo_clip(fps: float = 15) -> Iterator[Frame]:
     """The clip of SECONDS, frame by frame as it is asked for; the same pictures every time.
 
     The photograph is scikit-image's `astronaut` (Eileen Collins, NASA, public domain).
@@ -65,16 +67,16 @@ def demo_clip(fps: float = 15) -> Iterator[DemoFrame]:
         yield _photograph_frame(photograph, seconds) if seconds < PHOTOGRAPH_SECONDS else _drawing_frame(seconds)
 
 
-def _photograph_frame(photograph: np.ndarray, seconds: float) -> DemoFrame:
+def _photograph_frame(photograph: np.ndarray, seconds: float) -> Frame:
     nearness = 0.5 - 0.5 * math.cos(2 * math.pi * seconds / PHOTOGRAPH_SECONDS)
     x, y, zoom = WIDE + (CLOSE - WIDE) * nearness
     x += 10 * math.sin(4 * math.pi * seconds / PHOTOGRAPH_SECONDS)
     matrix = _moving((x, y), zoom, (WIDTH / 2, HEIGHT / 2))
     image = cv2.warpAffine(photograph, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC)
-    return DemoFrame(seconds, image, _moved(matrix, PHOTOGRAPHED_FACE), None)
+    return Frame(seconds, image, box=_moved(matrix, PHOTOGRAPHED_FACE))
 
 
-def _drawing_frame(seconds: float) -> DemoFrame:
+def _drawing_frame(seconds: float) -> Frame:
     since = seconds - PHOTOGRAPH_SECONDS
     number, part = divmod(since / EXPRESSION_SECONDS, 1)
     expression = CLASSES[int(number)]
@@ -86,7 +88,7 @@ def _drawing_frame(seconds: float) -> DemoFrame:
     image = cv2.warpAffine(drawing, matrix, (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     x, y, side = (value * UNIT * DRAWING for value in DRAWN_FACE)
     box = _moved(matrix, (DRAWING / 2 + x, DRAWING / 2 + y, side))
-    return DemoFrame(seconds, cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), box, expression)
+    return Frame(seconds, cv2.cvtColor(image, cv2.COLOR_GRAY2BGR), box=box, expression=expression)
 
 
 @cache

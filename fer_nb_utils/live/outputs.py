@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pandas as pd
+from PIL import Image, ImageOps
 
 from ..classes import CLASS_COLORS, NOT_SURE
 from ..errors import UserError
@@ -59,7 +60,9 @@ class Window(AbstractContextManager):
         try:
             import tkinter  # here, for some Pythons come without
 
-            self.root, self.new_photo = tkinter.Tk(), tkinter.PhotoImage
+            from PIL import ImageTk
+
+            self.root, self.new_photo = tkinter.Tk(), ImageTk.PhotoImage
         except Exception as error:  # ImportError, or tkinter's own, which is not there then
             raise UserError(f"There can be no window here ({error}); write a video instead.") from error
         self.is_open = True
@@ -72,12 +75,9 @@ class Window(AbstractContextManager):
 
     def show(self, image: np.ndarray) -> None:
         """Show a picture, uint8 (height, width, 3) BGR, and notice keys and clicks; `wait` tells afterwards."""
-        height, width, _ = image.shape
-        scale = SHARE * min(self.root.winfo_screenwidth() / width, self.root.winfo_screenheight() / height)
-        if scale < 1:
-            image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        data = cv2.imencode(".ppm", image)[1].tobytes()
-        self.photo = self.new_photo(data=data, format="PPM")  # tkinter keeps no reference of its own
+        picture = Image.fromarray(image[:, :, ::-1])
+        picture.thumbnail((SHARE * self.root.winfo_screenwidth(), SHARE * self.root.winfo_screenheight()))
+        self.photo = self.new_photo(picture)  # tkinter keeps no reference of its own
         self.label.configure(image=self.photo)
         self.root.update()
 
@@ -124,10 +124,12 @@ def video_writer(path: str | Path, rate: float) -> Iterator[Callable[[np.ndarray
             stack.callback(writer.release)
             if not writer.isOpened():
                 raise UserError(f"The video {path} cannot be written; choose another place or a name ending in .avi.")
+        if image.shape[1::-1] != size:
+            image = np.array(ImageOps.pad(Image.fromarray(image), size))  # scaled to fit, in the middle of black
         due += rate * min(seconds - last, LONGEST)
         last = seconds
         while written < int(due):
-            writer.write(image if image.shape[1::-1] == size else _fitted(image, size))
+            writer.write(image)
             written += 1
 
     with ExitStack() as stack:
@@ -136,16 +138,6 @@ def video_writer(path: str | Path, rate: float) -> Iterator[Callable[[np.ndarray
             writer.release()
             if cv2.VideoCapture(temporary).get(cv2.CAP_PROP_FRAME_COUNT) < written:  # OpenCV does not tell
                 raise VideoError(f"The video {path} could not be written whole; is the disk full?")
-
-
-def _fitted(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Scaled to fit into (width, height), in the middle of black."""
-    width, height = size
-    scale = min(width / image.shape[1], height / image.shape[0])
-    small = cv2.resize(image, [max(1, round(side * scale)) for side in image.shape[1::-1]])
-    down, across = height - len(small), width - small.shape[1]
-    border = down // 2, down - down // 2, across // 2, across - across // 2
-    return cv2.copyMakeBorder(small, *border, cv2.BORDER_CONSTANT)
 
 
 def check_table(path: Path) -> None:

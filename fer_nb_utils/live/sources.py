@@ -4,7 +4,6 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import cv2
 import numpy as np
 
 from ..errors import UserError
-from .demo import SECONDS, demo_clip
+from .demo import SECONDS, Frame, demo_clip
 
 # quiet: a source says itself what is wrong
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
@@ -23,16 +22,6 @@ IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 FASTEST = 240  # frames a second; browsers record at a varying rate and write 1000
 MISSING = 0.5  # seconds at the end of a video that nobody misses
 HICCUP = 2.0  # seconds that a camera may give nothing
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A picture, uint8 (height, width, 3) BGR, when it was taken, in seconds since the source began, and the name of
-    its file where it has one of its own."""
-
-    seconds: float
-    image: np.ndarray
-    file: str = ""
 
 
 class Source(AbstractContextManager):
@@ -147,7 +136,7 @@ class Demo(Source):
     frames = round(SECONDS * rate)
 
     def __iter__(self) -> Iterator[Frame]:
-        return (Frame(frame.seconds, frame.image) for frame in demo_clip(self.rate))
+        return demo_clip(self.rate)
 
 
 def open_source(source: int | str | Path) -> Source:

@@ -5,19 +5,9 @@ const QUALITY = 0.7; // of their JPEG
 const TALLEST = 520; // pixels of the page for the picture's height, so that a telephone's film is seen whole
 const BUSY = 2000; // milliseconds without an answer until the kernel is called busy
 
-const REASONS = {
-  embedded: "The page round this notebook gives it no camera. Open the notebook in a tab of its own (in VS Code: in " +
-    "JupyterLab), or choose the kernel's camera or a file as source.",
-  insecure: "Browsers give the camera to secure pages only. Open this page by https, or forward the port with " +
-    "ssh -L 8888:localhost:8888 HOST and open http://localhost:8888.",
-  denied: "The camera was not allowed. Allow it by the symbol beside the page's address, then press Start.",
-  "no-camera": "There is no camera on this computer. Plug one in, or choose another source, such as the demo clip.",
-  "in-use": "The camera is in use by another program. Close that program, then press Start.",
-  "kernel-gone": "The connection to the kernel was lost. Run all cells above, then this one.",
-};
 const ERRORS = { NotAllowedError: "denied", NotFoundError: "no-camera", NotReadableError: "in-use" };
 
-/** Why the camera could not be had, as a code of REASONS, or "source" and a sentence. */
+/** Why the camera could not be had, as a code of the page's reasons, or "source" and a sentence. */
 function explain(error) {
   let code = ERRORS[error.name];
   const permitted = document.featurePolicy?.allowsFeature("camera") ?? true; // not every browser tells
@@ -26,37 +16,21 @@ function explain(error) {
   return code ? [code] : ["source", `The camera cannot be used: ${error.message}`];
 }
 
-const page = (names, colors) => `
-  <div class="fer-live">
-    <div class="left">
-      <div class="picture" role="img" aria-label="the picture, with a box and a label round every face">
-        <video class="video" muted playsinline></video><img class="image">
-        <div class="overlay"></div><div class="hint"></div>
-      </div>
-      <div class="line"><button class="start">Start</button><span class="status" role="status"></span></div>
-    </div>
-    <div class="right">
-      <div class="who"></div><img class="crop" alt="the crop that the network sees">
-      ${names.map((name) => `<div class="bar" data-expression="${name}"><span class="name">${name}</span>
-        <span class="track"><span class="fill" style="background: ${colors[name]}"></span></span>
-        <span class="percent"></span></div>`).join("")}
-    </div>
-  </div>`;
-
 /** A face as a box and a label over a picture of this size. */
-const boxed = ({ box: [x, y, w, h], label, caption }, { width, height }, mirrored, colors) => {
+const boxed = ({ box: [x, y, w, h], color, caption }, { width, height }, mirrored) => {
   const left = mirrored ? width - x - w : x; // the picture is mirrored, the text must not be
-  const place = `left: ${(100 * left) / width}%; --top: ${(100 * y) / height}%; --color: ${colors[label]};`;
+  const place = `left: ${(100 * left) / width}%; --top: ${(100 * y) / height}%; --color: ${color};`;
   return `<div class="box" style="${place} width: ${(100 * w) / width}%; height: ${(100 * h) / height}%"></div>
     <div class="caption" style="${place}">${caption}</div>`;
 };
 
 function render({ model, el }) {
-  el.innerHTML = page(model.get("classes"), model.get("colors"));
+  el.innerHTML = model.get("page");
   const root = el.querySelector(".fer-live");
   const parts = ["picture", "video", "image", "overlay", "hint", "start", "status", "who", "crop"];
   const [picture, video, image, overlay, hint, button, status, who, crop] = parts.map((name) =>
     root.querySelector(`.${name}`));
+  const reason = (code) => root.querySelector(`[data-reason="${code}"]`)?.textContent;
   const capture = document.createElement("canvas");
   let id = null; // of the session, from Start to Stop: what belongs to another one is ignored, or to another view
   let fromBrowser, stream, times; // of the session, too
@@ -124,7 +98,7 @@ function render({ model, el }) {
   }
 
   /** End the session and give the camera back, whichever side it is on. */
-  function end(state, error = "", text = REASONS[error] ?? "Press Start.") {
+  function end(state, error = "", text = reason(error) ?? "Press Start.") {
     const session = id;
     stream?.getTracks().forEach((track) => track.stop());
     stream = video.srcObject = asked = id = null;
@@ -206,7 +180,7 @@ function render({ model, el }) {
   }
 
   function drawFaces(faces, { width, height } = { width: 4, height: 3 }) {
-    const boxes = faces.map((face) => boxed(face, { width, height }, fromBrowser, model.get("colors")));
+    const boxes = faces.map((face) => boxed(face, { width, height }, fromBrowser));
     overlay.innerHTML = boxes.reverse().join(""); // the largest face on top
     picture.style.aspectRatio = `${width} / ${height}`;
     picture.style.maxWidth = `${(TALLEST * width) / height}px`;

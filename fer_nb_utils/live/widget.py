@@ -16,10 +16,11 @@ from pathlib import Path
 import anywidget
 import cv2
 import ipywidgets
+import jinja2
 import numpy as np
 import traitlets
 
-from ..classes import CLASSES
+from ..classes import CLASS_COLORS, CLASSES
 from ..errors import UserError
 from ..networks.load import EMBEDDED, load_network
 from .memory import READY, WATCHED, Snapshots, Tries
@@ -29,6 +30,7 @@ from .smoothing import SURE, Smoother
 from .sources import DEMO, open_source
 
 FOLDER = Path(__file__).parent
+PAGE = jinja2.Template((FOLDER / "widget.html").read_text(encoding="utf-8")).render(colors=CLASS_COLORS)
 BROWSER = "browser"
 SOURCES = {"this browser's camera": BROWSER, "camera 0 of the kernel's machine": "0", "demo clip": DEMO}
 # those for people's faces
@@ -47,8 +49,7 @@ class CameraView(anywidget.AnyWidget):
     _esm = FOLDER / "widget.js"
     _css = FOLDER / "widget.css"
     source = traitlets.Unicode(BROWSER).tag(sync=True)
-    classes = traitlets.List(list(CLASSES)).tag(sync=True)
-    colors = traitlets.Dict(COLORS).tag(sync=True)
+    page = traitlets.Unicode(PAGE).tag(sync=True)
     give_up_seconds = traitlets.Float(10.0).tag(sync=True)  # the camera is released after that long a silence
 
     def __init__(self, pipeline: Pipeline, **options: object):
@@ -78,8 +79,8 @@ class CameraView(anywidget.AnyWidget):
         said = []
         for face in faces:
             crop = _base64(".png", face.crop) if self.crop.value else ""
-            about = {"box": face.box, "label": face.label, "caption": face.caption, "crop": crop}
-            said.append(about | {"probabilities": face.probabilities.tolist()})
+            about = {"box": face.box, "label": face.label, "caption": face.caption, "color": COLORS[face.label]}
+            said.append(about | {"crop": crop, "probabilities": face.probabilities.tolist()})
         return said
 
     def _receive(self, _widget: object, content: object, _buffers: list) -> None:

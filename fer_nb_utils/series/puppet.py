@@ -3,7 +3,6 @@
 Names of the action units after P. Ekman and W. V. Friesen, "Facial Action Coding System" (1978).
 """
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,11 +18,9 @@ from ..data.face_drawing import View
 from ..data.synthetic import ACTION_UNITS, draw_face, draw_units, random_identity
 from ..networks.load import Network, load_network
 from ..networks.prediction import predict
-from ..paths import TEMPLATES
-from .widgets import HTML, bars, data_url, row, width
+from .widgets import HTML, UNIT_NAMES, bars, data_url, row, slider, width
 
-TEXTS = (TEMPLATES / "action_units.toml").read_text(encoding="utf-8")
-UNITS = {int(unit): name for unit, name in tomllib.loads(TEXTS).items()}
+UNITS = {int(unit): name for unit, name in UNIT_NAMES.items()}
 SIZE = 48  # pixels of the face that the network sees, as in FER-2013
 SCALE = 1.25  # framed about as closely as FER-2013
 
@@ -59,14 +56,14 @@ class Puppet(ipywidgets.VBox):
     def draw(self) -> np.ndarray:
         """The face as the sliders say, uint8, twice as large as the network sees it."""
         identity = random_identity(np.random.default_rng(self.person.value))
-        strength = {unit: slider.value for unit, slider in self.units.items()}
+        strength = {unit: knob.value for unit, knob in self.units.items()}
         view = View(scale=SCALE, yaw=self.yaw.value, tilt=self.tilt.value, light=(self.light.value, -0.45))
         return draw_units(identity, strength, 2 * SIZE, view)
 
     def _express(self, _: object) -> None:
         """Move the sliders to an expression; each that moves shows the face anew."""
-        for unit, slider in self.units.items():
-            slider.value = float(unit in ACTION_UNITS[self.start.value])
+        for unit, knob in self.units.items():
+            knob.value = float(unit in ACTION_UNITS[self.start.value])
 
     def _show(self, _: object = None) -> None:
         name = self.network.value
@@ -99,5 +96,4 @@ def puppet_sheet(network: Network, person: int = 3) -> Figure:
 
 
 def _slider(text: str, low: float, high: float, value: float = 0.0) -> ipywidgets.FloatSlider:
-    wide = {"style": {"description_width": "268px"}, "layout": width(430)}
-    return ipywidgets.FloatSlider(value=value, min=low, max=high, step=(high - low) / 50, description=text, **wide)
+    return slider(text, 268, low, high, value, (high - low) / 50)

@@ -5,6 +5,7 @@ now and then. Controls wrap and faces shrink where the page is narrow.
 """
 
 import io
+import tomllib
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from html import escape
@@ -24,16 +25,7 @@ from ..paths import TEMPLATES
 
 HTML = Environment(autoescape=True).from_string((TEMPLATES / "widgets.html").read_text(encoding="utf-8")).module
 ANY = "all"
-# field of Augment -> largest value, step, and what the number means
-KNOBS = {
-    "flip": (1.0, 0.1, "probability"),
-    "rotation": (45.0, 1.0, "degrees"),
-    "shift": (0.3, 0.01, "of the width"),
-    "scale": (0.5, 0.01, "of the size"),
-    "shear": (30.0, 1.0, "degrees"),
-    "brightness": (0.5, 0.01, "of white"),
-    "contrast": (0.9, 0.01, "of itself"),
-}
+UNIT_NAMES, KNOBS = tomllib.loads((TEMPLATES / "widgets.toml").read_text(encoding="utf-8")).values()
 
 
 def browse_faces(dataset: Dataset, size: int = 40) -> ipywidgets.VBox:
@@ -75,17 +67,15 @@ def augmentation_knobs(dataset: Dataset) -> ipywidgets.VBox:
     names = [name for label, name in enumerate(CLASSES) if (dataset.labels == label).any()]
     stored = dataset.images[[np.argmax(dataset.labels == CLASSES.index(name)) for name in names]]
     size = stored.shape[-1]
-    sliders = {}
-    for name, (top, step, unit) in KNOBS.items():
-        sliders[name] = ipywidgets.FloatSlider(
-            value=getattr(Augment(), name), max=top, step=step, description=f"{name}, {unit}",
-            style={"description_width": "140px"}, layout=width(320),
-        )  # fmt: skip
+    sliders = {
+        name: slider(f"{name}, {unit}", 140, 0, top, getattr(Augment(), name), step)
+        for name, (top, step, unit) in KNOBS.items()
+    }
     seed = ipywidgets.BoundedIntText(value=0, max=9999, description="draw", layout=width(180))
     faces = ipywidgets.HTML()
 
     def draw(_=None) -> None:
-        strengths = Augment(**{name: slider.value for name, slider in sliders.items()})
+        strengths = Augment(**{name: knob.value for name, knob in sliders.items()})
         three = torch.from_numpy(stored).repeat(3, 1, 1)
         variants = strengths(three, size, torch.Generator().manual_seed(seed.value))[:, 0]
         urls = [data_url(face) for face in (*stored, *(variants * 255).round().byte().numpy())]
@@ -164,6 +154,12 @@ def _labels_button(draw: Callable, *steps: ipywidgets.Widget) -> ipywidgets.Togg
     for step in steps:
         step.observe(lambda _: setattr(button, "value", False), "value")
     return button
+
+
+def slider(text: str, wide: int, low: float, high: float, value: float, step: float) -> ipywidgets.FloatSlider:
+    """A slider after a text that takes `wide` pixels."""
+    look = {"description": text, "style": {"description_width": f"{wide}px"}, "layout": width(wide + 162)}
+    return ipywidgets.FloatSlider(value, min=low, max=high, step=step, **look)
 
 
 def row(*children: ipywidgets.Widget) -> ipywidgets.Box:

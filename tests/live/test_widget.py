@@ -375,4 +375,4 @@ def test_a_file_is_offered_beside_the_usual_sources(tmp_path):
 def test_no_picture_is_synchronised(camera):
     """What is, is saved with the notebook."""
     own = set(camera.view.get_state()) - set(anywidget.AnyWidget().get_state())
-    assert own == {"_css", "source", "classes", "colors", "give_up_seconds"}
+    assert own == {"_css", "source", "page", "give_up_seconds"}

@@ -5,16 +5,16 @@ from importlib.util import find_spec
 import pytest
 from browser import astronaut_frame, chromium, launch, widget_page, write_fake_camera
 
-from fer_nb_utils.classes import CLASS_COLORS, CLASSES
-from fer_nb_utils.live.widget import FOLDER
+from fer_nb_utils.classes import CLASSES
+from fer_nb_utils.live.widget import FOLDER, PAGE
 
 pytestmark = [
     pytest.mark.skipif(not chromium(), reason="there is no Chromium; on Debian: apt-get install chromium"),
     pytest.mark.skipif(not find_spec("playwright"), reason="playwright is not installed"),
 ]
-STATE = {"source": "browser", "classes": list(CLASSES), "colors": CLASS_COLORS, "give_up_seconds": 10}
+STATE = {"source": "browser", "page": PAGE, "give_up_seconds": 10}
 IN_USE = "devices.getUserMedia = () => Promise.reject(new DOMException('', 'NotReadableError'));"
-SAYS_SAD = {"number": 1, "box": [9, 9, 9, 9], "caption": "happy 87%", "label": "happy"} | {
+SAYS_SAD = {"number": 1, "box": [9, 9, 9, 9], "caption": "happy 87%", "color": "#E69F00"} | {
     "probabilities": [0] * 5 + [1, 0],
     "crop": "",
 }
