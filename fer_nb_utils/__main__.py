@@ -158,12 +158,15 @@ def report(folder: Path) -> None:
 
 
 @main.command()
-def doctor() -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print the checks as JSON.")
+def doctor(as_json: bool) -> None:
     """Say whether this computer can run the series, and what to do where it can't; then the exit status is 1."""
     from .series.doctor import examine
 
     results = examine()
-    for each in results:
+    if as_json:
+        click.echo(json.dumps(results, indent=2))
+    for each in () if as_json else results:
         click.echo(f"{each['state']:7} {each['name']:17} {each['found']}")
         if each["remedy"]:
             click.echo(f"{'':8}to do: {each['remedy']}")
