@@ -139,12 +139,15 @@ class Head:
         band = np.stack([np.concatenate([u, u[::-1]]), np.concatenate([top, bottom[::-1]])], axis=1)
         self._fill(self.tone, self._turn(band), tone)
 
-    def _soft(self, polygons: np.ndarray, strengths: list[float], softness: float) -> np.ndarray:
-        """Opacity uint8 of soft-edged polygons; softness in head units."""
+    def _shadow(self, polygons: np.ndarray, strengths: list[float], softness: float, tone: float) -> None:
+        """Blend in soft-edged polygons of one tone; softness in head units."""
         mask = np.zeros_like(self.tone)
         for polygon, strength in zip(self._turn(polygons), strengths, strict=True):
             self._fill(mask, polygon, 255 * strength)
-        return cv2.GaussianBlur(mask, (0, 0), max(softness * self.k, 0.3))
+        self._blend(mask, softness, tone)
+
+    def _blend(self, mask: np.ndarray, softness: float, tone: np.ndarray | float) -> None:
+        self.tone = over(self.tone, tone, cv2.GaussianBlur(mask, (0, 0), max(softness * self.k, 0.3)))
 
     def _body(self) -> None:
         """Hair behind the head, ears, neck, clothes, the head itself and a beard."""
@@ -157,9 +160,8 @@ class Head:
         back = CIRCLE[24:] * (reach, 0.78 + face.hair_volume) - (0, 0.25)
         ends = np.array([(1, -0.2), (0.92, -0.05), (0.7, 0), (-0.7, 0), (-0.92, -0.05), (-1, -0.2)])
         back = np.concatenate([back, ends * (reach, 1) + (0, max(face.hair_length, -0.2))])
-        ears = []
-        if face.hair_length < 0.2:
-            ears = [(CIRCLE * (0.09, 0.19) + (side * w, 0.12), face.skin * 0.85) for side in (-1, 1)]
+        sides = (-1, 1) if face.hair_length < 0.2 else ()  # where an ear shows
+        ears = [(CIRCLE * (0.09, 0.19) + (side * w, 0.12), face.skin * 0.85) for side in sides]
         neck = np.array([(-0.45, 0.4), (0.45, 0.4), (0.48, 1.5), (-0.48, 1.5)])
         collar = np.array([(-1.4, 1.3), (-0.47, 1.1), (0, 1.32), (0.47, 1.1), (1.4, 1.3)])
         clothes = np.concatenate([collar, [(HALF, HALF), (-HALF, HALF)]])
@@ -171,7 +173,7 @@ class Head:
         if face.beard > 0:
             cheeks = [(-0.4, 0.56), (-0.2, 0.5), (-0.06, 0.46), (0.06, 0.46), (0.2, 0.5), (0.4, 0.56)]
             beard = np.concatenate([outline[3:22], cheeks])
-            self.tone = over(self.tone, self.hair_tone, self._soft(beard[None], [face.beard], 0.07))
+            self._shadow(beard[None], [face.beard], 0.07, self.hair_tone)
 
     def _mouth(self) -> None:
         """Lips, the dark between them, teeth, and the line where the lips meet."""
@@ -252,8 +254,7 @@ class Head:
         points, widths, strengths = zip(*(paired + centred), strict=True)
         outlines = _strokes(points, widths)
         outlines = np.concatenate([outlines, outlines[: len(paired)] * (-1, 1)])
-        ink = self._soft(outlines, strengths + strengths[: len(paired)], 0.014)
-        self.tone = over(self.tone, 0.3 * face.skin, ink)
+        self._shadow(outlines, strengths + strengths[: len(paired)], 0.014, 0.3 * face.skin)
 
     def _brows(self) -> None:
         face, au, w = self.id, self.au, self.id.brow_weight
@@ -267,25 +268,23 @@ class Head:
         end = face.eye_gap + 0.22
         curve = [(start, inner), (start + 0.2, through), (end, outer)]
         brow = _strokes([curve], [(0.8 * w, 1.6 * w, 0.3 * w)])
-        ink = self._soft(np.concatenate([brow, brow * (-1, 1)]), [0.95, 0.95], 0.016)
-        self.tone = over(self.tone, 0.55 * self.hair_tone + 0.08 * face.skin, ink)
+        tone = 0.55 * self.hair_tone + 0.08 * face.skin
+        self._shadow(np.concatenate([brow, brow * (-1, 1)]), [0.95, 0.95], 0.016, tone)
 
     def _hairs(self) -> None:
         """Hair over the forehead, and its strands."""
         face, w, high = self.id, self.id.width, self.id.hairline
         dome = CIRCLE[26:47] * (w + 0.04, 0.8 + 0.8 * face.hair_volume) - (0, 0.2)
-        temple = [(0.96, -0.05), (0.86, -0.3), (0.7, high + 0.1)]
+        temple = np.array([(0.96, -0.05), (0.86, -0.3), (0.7, high + 0.1)]) * (w, 1)
         part = np.array([(0.15, high - 0.04), (0, high - 0.12), (-0.12, high)]) + (face.parting, 0)
-        left = np.array(temple[::-1]) * (-w, 1)
-        front = np.concatenate([dome, np.array(temple) * (w, 1), part, left])
+        front = np.concatenate([dome, temple, part, temple[::-1] * (-1, 1)])
         self._fill(self.hair, front, 255)
         self._fill(self.alpha, front, 255)
         strands = np.random.default_rng(face.texture).integers(0, 256, (160, 3), dtype=np.uint8)
         crown = ((face.parting + HALF) * self.k, (HALF - 1.3) * self.k)
         flags = cv2.WARP_INVERSE_MAP | cv2.INTER_LINEAR
         strands = cv2.warpPolar(strands, self.tone.shape, crown, 3 * HALF * self.k, flags)
-        mask = cv2.GaussianBlur(self.hair, (0, 0), max(0.02 * self.k, 0.3))
-        self.tone = over(self.tone, self.hair_tone * (0.75 + strands / 512.0), mask)
+        self._blend(self.hair, 0.02, self.hair_tone * (0.75 + strands / 512.0))
 
     def _shade(self) -> None:
         """Light the relief by Lambert's cosine law."""

@@ -100,9 +100,7 @@ def draw_units(
     image = over(cv2.resize(scene, (pixels, pixels), interpolation=cv2.INTER_LINEAR), layer, opacity)
     if view.blur:
         image = cv2.GaussianBlur(image, (0, 0), max(view.blur * pixels / 48, 0.1))
-    if pixels != size:
-        image = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
-    return image
+    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
 
 
 def make_sample(seed: int = 0, train: int = 1400, test: int = 350) -> tuple[np.ndarray, ...]:

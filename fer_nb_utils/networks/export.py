@@ -73,13 +73,11 @@ def _to_int8(path: Path, faces: np.ndarray) -> None:
     """Convolutions in 8-bit integers, one scale an output channel, ranges as seen on these faces."""
     from onnxruntime.quantization import CalibrationDataReader, quantize_static, shape_inference
 
-    class Faces(CalibrationDataReader):
-        def __init__(self):
-            self.batches = iter(np.array_split(faces, -(-len(faces) // 32)))
+    batches = ({INPUT: batch} for batch in np.array_split(faces, -(-len(faces) // 32)))
 
+    class Faces(CalibrationDataReader):
         def get_next(self) -> dict[str, np.ndarray] | None:
-            batch = next(self.batches, None)
-            return None if batch is None else {INPUT: batch}
+            return next(batches, None)
 
     with TemporaryDirectory() as folder:
         prepared = Path(folder) / path.name
