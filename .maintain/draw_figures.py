@@ -24,10 +24,11 @@ from fer_nb_utils.data.synthetic import ACTION_UNITS, draw_face, random_identity
 from fer_nb_utils.files import atomic_path
 from fer_nb_utils.networks.cost import count_parameters
 from fer_nb_utils.networks.load import Network, load_network
+from fer_nb_utils.networks.prediction import predict
 from fer_nb_utils.networks.resnets import build_model, split_at, train_mode
 from fer_nb_utils.networks.transforms import Preprocess
 from fer_nb_utils.paths import ROOT
-from fer_nb_utils.series.puppet import SCALE, SIZE, probabilities
+from fer_nb_utils.series.puppet import SCALE, SIZE
 
 FOLDER = ROOT / "figures" / "classroom"
 LOOK = {
@@ -203,7 +204,7 @@ def two_opinions(networks: Sequence[Network]) -> Figure:
     for axis, face, name in zip(axes[0], faces, chosen, strict=True):
         show(axis, face, "drawn: " + name)
     for line, network in zip(axes[1:], networks, strict=True):
-        for axis, answer in zip(line, probabilities(network, faces), strict=True):
+        for axis, answer in zip(line, predict(network.model, torch.from_numpy(faces), network.transform), strict=True):
             axis.bar(range(7), answer, color=CLASS_COLORS.values())
             axis.set(ylim=(0, 1), xticks=[], yticks=[])
             axis.set_xlabel(f"{CLASSES[answer.argmax()]} {answer.max():.0%}")

@@ -32,7 +32,7 @@ from fer_nb_utils.results.paper import PAPER_TABLE1
 from fer_nb_utils.results.reference_runs import FOLDER, handmade_predictions, reference_runs
 from fer_nb_utils.results.run_folder import DIGITS, Run
 from fer_nb_utils.results.seeds import seed_groups, trainings
-from fer_nb_utils.series.execute import INJECTED, executed_copy
+from fer_nb_utils.series.execute import COPY, INJECTED
 from fer_nb_utils.series.tables import markdown
 
 # round the table in the README
@@ -44,7 +44,7 @@ def update_notebooks(run_dir: Path) -> None:
     """Write cleaned copies over `notebooks/*.ipynb`, and the reference results' figures and tables over `figures/`."""
     for source in NOTEBOOKS.glob("[0-9][0-9]_*.py"):
         with atomic_path(source.with_suffix(".ipynb")) as temporary:
-            nbformat.write(cleaned(nbformat.read(executed_copy(run_dir, source.stem), as_version=4)), temporary)
+            nbformat.write(cleaned(nbformat.read(run_dir / COPY.format(source.stem), as_version=4)), temporary)
     for kind in ("figures", "tables"):
         made = run_dir / "reference" / kind
         if made.is_dir():

@@ -52,11 +52,11 @@ import pandas as pd
 import seaborn as sns
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
-from fer_nb_utils.classes import CLASS_COLORS, CLASSES
+from fer_nb_utils.classes import CLASS_COLORS, CLASSES, USAGES
 from fer_nb_utils.data.audit import audit_index, index, load_index
 from fer_nb_utils.data.dataset import PUBLISHED, count_images, load, split_validation
-from fer_nb_utils.figures.data import class_counts, pictures
-from fer_nb_utils.figures.style import INK, finish, style
+from fer_nb_utils.figures.data import pictures
+from fer_nb_utils.figures.style import FAINT, INK, SMALL, finish, style
 from fer_nb_utils.networks.load import EMBEDDED, load_network
 from fer_nb_utils.results.paper import PAPER_COUNTS
 from fer_nb_utils.series import widgets
@@ -100,7 +100,24 @@ show_table(table.head(3), note=dataset.name)
 # You should see one class that towers and one that is hardly there, in about the same proportions in all three parts.
 # (The sample copies the proportions of FER-2013.)
 
+
 # %%
+@style()
+def class_counts(counts, note=""):
+    parts = [usage for usage in USAGES if usage in counts]
+    figure, axes = plt.subplots(1, len(parts), figsize=(10, 3.2), sharey=True)
+    for axis, usage in zip(axes, parts, strict=True):
+        values = counts.loc[list(CLASSES), usage]
+        bars = axis.barh(CLASSES, values, color=CLASS_COLORS.values(), height=0.75)
+        labels = [f"{value:,}  ({value / max(values.sum(), 1):.1%})" for value in values]
+        axis.bar_label(bars, labels, padding=3, fontsize=SMALL, color=FAINT)
+        axis.set(title=f"{usage}: {values.sum():,}", xlabel="images", xlim=(0, max(values.max(), 1) * 1.6))
+        axis.xaxis.set_major_locator(plt.MaxNLocator(3, integer=True))
+        axis.grid(axis="y", visible=False)
+    axes[0].invert_yaxis()
+    return finish(figure, "Images per class and split", note)
+
+
 counts = dataset.counts()
 work.save_table(counts, "data_class_counts", note=dataset.name)
 figure = class_counts(counts, note=dataset.name)

@@ -44,19 +44,15 @@ data = "sample"
 run_dir = "runs/default"  # for results; relative to the clone's root or, outside a clone, to the current folder
 
 # %%
+import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import Markdown, display
 
+from fer_nb_utils.classes import CLASS_COLORS, CLASSES
 from fer_nb_utils.data.dataset import load
 from fer_nb_utils.figures.architecture import draw_architecture
-from fer_nb_utils.figures.results import (
-    accuracy_cost,
-    class_f1,
-    confusion_matrices,
-    curves,
-    roc_curves,
-    transfer_ladder,
-)
+from fer_nb_utils.figures.results import accuracy_cost, confusion_matrices, curves, roc_curves, transfer_ladder
+from fer_nb_utils.figures.style import PAPER_MARK, finish, legend_below_title, style
 from fer_nb_utils.figures.training import training_curves
 from fer_nb_utils.networks.resnets import MODELS, build_model
 from fer_nb_utils.results import comparison, measures
@@ -258,6 +254,19 @@ show_significance(paper, work.reference)
 #
 # For each expression the mean over networks and seeds, and in a second table the 95 % intervals of these means, over
 # seeds and test images. With few images of disgust, its row is the least certain.
+
+
+# %%
+@style()
+def class_f1(table2, note=""):
+    figure, axis = plt.subplots(figsize=(8.5, 3.9))
+    bars = axis.bar(CLASSES, table2.loc[list(CLASSES), "f1"], 0.7, color=CLASS_COLORS.values())
+    axis.bar_label(bars, fmt="%.2f", label_type="center")
+    axis.plot(CLASSES, PAPER_TABLE2["f1"], **PAPER_MARK, markersize=36, markeredgewidth=1.6)
+    axis.set(ylabel="F1", ylim=(0, 1.05))
+    axis.grid(axis="x", visible=False)
+    legend_below_title(figure, {"paper (mean of three models)": PAPER_MARK | {"markersize": 14}})
+    return finish(figure, "F1 of each expression", note)
 
 
 # %%

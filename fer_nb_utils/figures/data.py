@@ -1,4 +1,4 @@
-"""Figures of images: how many, and rows of pictures.
+"""Rows of pictures.
 
 Faces are shown pixel by pixel, unsmoothed, which also halves the size of the notebooks.
 """
@@ -7,39 +7,17 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 
-from ..classes import CLASS_COLORS, CLASSES, USAGES
-from .style import FAINT, SMALL, WIDTH, bare, finish, style
-
-Rows = Mapping[str, Sequence[np.ndarray]]  # pictures by the name of their row
-
-
-@style()
-def class_counts(counts: pd.DataFrame, note: str = "") -> plt.Figure:
-    """Images per class (rows) and split (columns), as `Dataset.counts()` gives them."""
-    counts = counts.loc[list(CLASSES)]
-    splits = [usage for usage in USAGES if usage in counts]
-    figure, axes = plt.subplots(1, len(splits), figsize=(WIDTH / 3 * len(splits), 3.2), sharey=True, squeeze=False)
-    for axis, usage in zip(axes[0], splits, strict=True):
-        values = counts[usage]
-        bars = axis.barh(CLASSES, values, color=CLASS_COLORS.values(), height=0.75)
-        labels = [f"{value:,}  ({value / max(values.sum(), 1):.1%})" for value in values]
-        axis.bar_label(bars, labels, padding=3, fontsize=SMALL, color=FAINT)
-        axis.set(title=f"{usage}: {values.sum():,}", xlabel="images", xlim=(0, max(values.max(), 1) * 1.6))
-        axis.xaxis.set_major_locator(plt.MaxNLocator(3, integer=True))
-        axis.grid(axis="y", visible=False)
-    axes[0, 0].invert_yaxis()
-    return finish(figure, "Images per class and split", note)
+from .style import WIDTH, bare, finish, style
 
 
 @style()
 def pictures(
-    rows: Rows,
+    rows: Mapping[str, Sequence[np.ndarray]],
     columns: Sequence[str],
     title: str,
     note: str = "",
-    heat: Rows | None = None,
+    heat: Mapping[str, Sequence[np.ndarray]] | None = None,
     limits: tuple[float | None, float | None] = (None, None),
 ) -> plt.Figure:
     """Rows of pictures, grey (H, W) or coloured (H, W, 3), with their names, under their `columns`.

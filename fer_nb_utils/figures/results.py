@@ -8,7 +8,7 @@ import seaborn as sns
 
 from ..classes import CLASS_COLORS, CLASSES
 from ..results import measures
-from ..results.paper import PAPER_TABLE1, PAPER_TABLE2
+from ..results.paper import PAPER_TABLE1
 from ..results.run_folder import Run
 from ..results.seeds import over_seeds
 from . import style as look
@@ -53,19 +53,6 @@ def roc_curves(runs: Mapping[str, pd.DataFrame], note: str = "") -> plt.Figure:
         below.legend(*axis.get_legend_handles_labels(), loc="upper center", ncols=2, **lines)
     axes[0, 0].set_ylabel("true positive rate")
     return finish(figure, "ROC curves, each class against the rest", note)
-
-
-@style()
-def class_f1(table2: pd.DataFrame, note: str = "") -> plt.Figure:
-    """F1 of each class (`measures.table2` or `per_class`) beside the paper's Table 2."""
-    figure, axis = plt.subplots(figsize=(8.5, 3.9))
-    bars = axis.bar(CLASSES, table2.loc[list(CLASSES), "f1"], 0.7, color=CLASS_COLORS.values())
-    axis.bar_label(bars, fmt="%.2f", label_type="center")
-    axis.plot(CLASSES, PAPER_TABLE2["f1"], **look.PAPER_MARK, markersize=36, markeredgewidth=1.6)
-    axis.set(ylabel="F1", ylim=(0, 1.05))
-    axis.grid(axis="x", visible=False)
-    legend_below_title(figure, {"paper (mean of three models)": look.PAPER_MARK | {"markersize": 14}})
-    return finish(figure, "F1 of each expression", note)
 
 
 @style()

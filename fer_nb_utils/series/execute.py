@@ -24,6 +24,7 @@ from .workspace import Workspace
 TRAINING = ("02_finetune_resnet18", "03_finetune_resnet34", "04_finetune_resnet50")
 READS = {"05_compare_resnets": TRAINING, "08_beyond_the_paper": TRAINING}
 INJECTED = "injected-parameters"  # papermill's tag
+COPY = "notebooks/{}.ipynb"  # where the executed copy of a notebook goes
 
 
 class OwnKernel(AsyncKernelManager):
@@ -55,7 +56,7 @@ class Series:
             return False
         earlier = [self.notebooks.get(name, {}).get("finished", "") for name in READS.get(job.name, ())]
         return (
-            executed_copy(self.folder, job.name).exists()
+            (self.folder / COPY.format(job.name)).exists()
             and all(finished < entry["finished"] for finished in earlier)
             and entry["training"].items() <= trainings(self.folder).items()
         )
@@ -73,11 +74,6 @@ class Series:
         }
         ordered = dict(sorted(self.notebooks.items()))
         write_json(self.folder / "run.json", {"profile": self.profile, "notebooks": ordered})
-
-
-def executed_copy(run_dir: Path, name: str) -> Path:
-    """Where the executed copy of a notebook goes."""
-    return run_dir / "notebooks" / f"{name}.ipynb"
 
 
 def trainings(run_dir: Path) -> dict[str, str]:
@@ -101,7 +97,7 @@ def run(profile: Profile, jobs: list[Job], run_dir: Path, folder: Path = NOTEBOO
                 print(f"{job.name:28} finished before")
                 continue
             start = time.monotonic()
-            error = _execute(job, executed_copy(run_dir, job.name), profile.cell_timeout, folder)
+            error = _execute(job, run_dir / COPY.format(job.name), profile.cell_timeout, folder)
             seconds = time.monotonic() - start
             series.record(job, seconds, error)
             taken, given = (f"{int(number) // 60:2d}:{int(number) % 60:02d}" for number in (seconds, job.budget))

@@ -25,11 +25,6 @@ SIZE = 48  # pixels of the face that the network sees, as in FER-2013
 SCALE = 1.25  # framed about as closely as FER-2013
 
 
-def probabilities(network: Network, faces: np.ndarray) -> np.ndarray:
-    """The network's answers to uint8 faces (n, 48, 48): (n, 7)."""
-    return predict(network.model, torch.from_numpy(faces), network.transform)
-
-
 class Puppet(ipywidgets.VBox):
     """Sliders for action units, person, light and pose, the face, and the seven probabilities of a chosen network.
 
@@ -71,7 +66,8 @@ class Puppet(ipywidgets.VBox):
             self.networks[name] = load_network(self.networks[name])
         face = self.draw()
         seen = cv2.resize(face, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-        (answer,) = probabilities(self.networks[name], seen[None])
+        network = self.networks[name]
+        (answer,) = predict(network.model, torch.from_numpy(seen[None]), network.transform)
         self.face.value = HTML.picture(data_url(face), "the drawn face")
         best = CLASSES[int(answer.argmax())]
         self.answer.value = bars(dict(zip(CLASSES, answer, strict=True)), {best: ("#8c4a00", " ◂")})
@@ -81,8 +77,9 @@ def puppet_sheet(network: Network, person: int = 3) -> Figure:
     """The seven expressions of one person at full strength, each above the network's seven probabilities."""
     identity = random_identity(np.random.default_rng(person))
     faces = np.stack([draw_face(identity, name, 1.0, SIZE, View(scale=SCALE)) for name in CLASSES])
+    answers = predict(network.model, torch.from_numpy(faces), network.transform)
     figure, axes = plt.subplots(2, 7, figsize=(10, 3.6), layout="constrained", height_ratios=(3, 2))
-    for column, face, answer, name in zip(axes.T, faces, probabilities(network, faces), CLASSES, strict=True):
+    for column, face, answer, name in zip(axes.T, faces, answers, CLASSES, strict=True):
         column[0].imshow(face, cmap="gray")
         units = " ".join(map(str, ("AU", *ACTION_UNITS[name]))) if ACTION_UNITS[name] else "at rest"
         column[0].set(title=f"{name}\n{units}", xticks=[], yticks=[])

@@ -103,15 +103,12 @@ def step_through_mistakes(dataset: Dataset, predictions: pd.DataFrame) -> ipywid
     if mistakes.empty:
         return ipywidgets.VBox([ipywidgets.HTML(f"{escape(dataset.name)}: no mistakes.")])
 
-    previous = ipywidgets.Button(description="previous", icon="arrow-left", layout=width(110))
-    following = ipywidgets.Button(description="next", icon="arrow-right", layout=width(110))
-    position = ipywidgets.IntSlider(value=1, min=1, max=len(mistakes), description="mistake", layout=width(300))
+    position = ipywidgets.BoundedIntText(value=1, min=1, max=len(mistakes), description="mistake", layout=width(180))
     caption, face, answers = ipywidgets.HTML(), ipywidgets.HTML(), ipywidgets.HTML()
 
     def draw(_=None) -> None:
         index = position.value - 1
         mistake = mistakes.iloc[index]
-        previous.disabled, following.disabled = index == 0, index == len(mistakes) - 1
         answer = f"labelled <b>{mistake['label']}</b>, recognised as <b>{mistake['predicted']}</b>"
         text = answer if reveal.value else "your guess?"
         caption.value = f"{escape(dataset.name)}, {escape(mistake['file'])}: {text}"
@@ -119,12 +116,10 @@ def step_through_mistakes(dataset: Dataset, predictions: pd.DataFrame) -> ipywid
         looks = {mistake["label"]: ("#46627f", " label"), mistake["predicted"]: ("#8c4a00", " recognised")}
         answers.value = bars(mistake, looks) if reveal.value else ""
 
-    for button, by in ((previous, -1), (following, 1)):  # the slider keeps its value in range
-        button.on_click(lambda _, by=by: setattr(position, "value", position.value + by))
     position.observe(draw, "value")
     reveal = _labels_button(draw, position)
     draw()
-    return ipywidgets.VBox([row(previous, following, position, reveal), caption, row(face, answers)])
+    return ipywidgets.VBox([row(position, reveal), caption, row(face, answers)])
 
 
 def find_mistakes(predictions: pd.DataFrame) -> pd.DataFrame:

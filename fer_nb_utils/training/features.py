@@ -87,12 +87,7 @@ def shared_features(
 
 
 def compute_features(
-    source: AugmentedImages,
-    backbone: nn.Module,
-    views: int,
-    precision: str,
-    spill: Path,
-    on_disk: bool = False,
+    source: AugmentedImages, backbone: nn.Module, views: int, precision: str, spill: Path, on_disk: bool = False
 ) -> np.ndarray:
     """The backbone's output for `views` augmented copies of each of n images: float16 (views, n, ...).
 

@@ -12,15 +12,14 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.text import Text
 from notebook_functions import functions_of
 
-from fer_nb_utils.classes import CLASS_COLORS, CLASSES
+from fer_nb_utils.classes import CLASS_COLORS, CLASSES, USAGES
 from fer_nb_utils.data.dataset import PUBLISHED, Dataset
 from fer_nb_utils.figures import style as figures_style
 from fer_nb_utils.figures.architecture import draw_architecture
-from fer_nb_utils.figures.data import class_counts, pictures
+from fer_nb_utils.figures.data import pictures
 from fer_nb_utils.figures.results import (
     LADDER,
     accuracy_cost,
-    class_f1,
     confusion_matrices,
     curves,
     roc_curves,
@@ -34,8 +33,12 @@ from fer_nb_utils.results.paper import PAPER_TABLE2
 from fer_nb_utils.results.run_folder import Run
 
 NOTE = "synthetic sample"
-NEEDED = {"plt": plt, "sns": sns, "CLASSES": CLASSES, "CLASS_COLORS": CLASS_COLORS} | vars(figures_style)
-pixel_statistics = functions_of("01_explore_fer2013", **NEEDED)["pixel_statistics"]
+NEEDED = {"plt": plt, "sns": sns, "CLASSES": CLASSES, "CLASS_COLORS": CLASS_COLORS, "USAGES": USAGES}
+NEEDED |= vars(figures_style) | {"PAPER_TABLE2": PAPER_TABLE2}
+class_counts, pixel_statistics = map(
+    functions_of("01_explore_fer2013", **NEEDED).get, ("class_counts", "pixel_statistics")
+)
+class_f1 = functions_of("05_compare_resnets", **NEEDED)["class_f1"]
 NAMES = ["resnet18", "resnet34", "resnet50"]
 DEPTHS = ["resnet18 fc", "resnet18 layer4 cached", "resnet18 layer4", "resnet18 all"]
 

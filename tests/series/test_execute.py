@@ -15,7 +15,7 @@ from small_series import PLAIN, SmallSeries, write_faces
 
 from fer_nb_utils.errors import UserError
 from fer_nb_utils.series import execute
-from fer_nb_utils.series.execute import executed_copy
+from fer_nb_utils.series.execute import COPY
 from fer_nb_utils.series.plan import Profile
 
 NAMES = ("01_first", "02_finetune_resnet18", "05_compare_resnets")
@@ -130,7 +130,7 @@ def executed(tmp_path_factory):
         patch.chdir(folder)
         for epochs in ("5", "6"):
             small.run(PLAIN, only=("01",), epochs=epochs)
-            small.copies.append(nbformat.read(executed_copy(small.run_dir, "01_first"), 4))
+            small.copies.append(nbformat.read(small.run_dir / COPY.format("01_first"), 4))
         small.failures = small.run(Profile("short", "", 2, {}, {}), only=("02", "03", "04"))
         assert os.environ["MPLBACKEND"] == "Agg" and os.environ["JUPYTER_PATH"] == str(folder / "jupyter")
     return small
@@ -149,7 +149,7 @@ def test_a_failure_names_notebook_cell_and_error_and_stops_no_other(executed):
     assert hangs.startswith("04_hangs, cell ") and "Timeout" in hangs
     left = {path.name for path in (executed.run_dir / "notebooks").iterdir()}
     assert left == {"01_first.ipynb", "02_fails.ipynb", "03_dies.ipynb", "04_hangs.ipynb"}
-    assert "not good" in executed_copy(executed.run_dir, "02_fails").read_text()
+    assert "not good" in (executed.run_dir / COPY.format("02_fails")).read_text()
 
 
 def test_cleaned_copies_of_two_runs_are_identical(executed):
@@ -163,7 +163,7 @@ def test_cleaned_copies_of_two_runs_are_identical(executed):
 
 def test_a_full_disk_ends_the_run_and_cuts_no_copy(tmp_path, monkeypatch):
     small = SmallSeries(tmp_path)
-    copy = executed_copy(small.run_dir, "01_first")
+    copy = small.run_dir / COPY.format("01_first")
     copy.parent.mkdir()
     copy.write_text("the former copy")
 

@@ -1,11 +1,13 @@
 import numpy as np
 import pytest
+import torch
 
 from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.data.face_drawing import View
 from fer_nb_utils.data.synthetic import ACTION_UNITS, draw_face, draw_units, random_identity
 from fer_nb_utils.networks.load import EMBEDDED, load_network
-from fer_nb_utils.series.puppet import SCALE, SIZE, UNITS, Puppet, probabilities, puppet_sheet
+from fer_nb_utils.networks.prediction import predict
+from fer_nb_utils.series.puppet import SCALE, SIZE, UNITS, Puppet, puppet_sheet
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +49,7 @@ def test_the_bars_are_the_networks_answer_to_the_face():
     face = puppet.draw()
     assert face.shape == (2 * SIZE, 2 * SIZE)
     small = face.reshape(SIZE, 2, SIZE, 2).mean(axis=(1, 3)).round().astype(np.uint8)
-    (answer,) = probabilities(network, small[None])
+    (answer,) = predict(network.model, torch.from_numpy(small[None]), network.transform)
     assert f"{100 * answer.max():.0f} % ◂" in puppet.answer.value and answer.argmax() == CLASSES.index("happy")
 
 

@@ -3,12 +3,13 @@ import re
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from fer_nb_utils.data.dataset import PUBLISHED
-from fer_nb_utils.figures.data import class_counts
+from fer_nb_utils.classes import CLASSES
+from fer_nb_utils.figures.data import pictures
 from fer_nb_utils.series import show
 from fer_nb_utils.series.tables import format_number
 
@@ -25,11 +26,11 @@ def shown(monkeypatch):
 
 @pytest.mark.parametrize(("photographs", "kind"), [(False, "PNG"), (True, "JPEG")])
 def test_a_figure_is_shown_with_its_title_as_alternative_text_at_its_own_size(shown, photographs, kind):
-    figure = class_counts(PUBLISHED, "FER-2013")
+    figure = pictures({"noise": np.random.default_rng(0).random((7, 48, 48))}, CLASSES, "Seven pictures")
     show.show_figure(figure, photographs)
     picture = Image.open(io.BytesIO(shown[0].data))
     assert picture.format == kind and abs(picture.width - 96 * figure.get_figwidth()) < 25
-    assert shown[0].alt == "Images per class and split"
+    assert shown[0].alt == "Seven pictures"
     assert not plt.fignum_exists(figure.number)
 
 

@@ -154,21 +154,16 @@ def test_mistakes_come_with_the_most_confident_first(predictions):
 def test_stepping_through_mistakes(dataset, predictions):
     box = widgets.step_through_mistakes(dataset, predictions)
     worst = widgets.find_mistakes(predictions)
-    previous, following = control(box, "previous"), control(box, "next")
-    assert previous.disabled and not following.disabled
     for number, mistake in enumerate(worst.itertuples()):
-        assert control(box, "mistake").value == number + 1
+        control(box, "mistake").value = number + 1
         assert same(faces(box), list(dataset.images[dataset.files == mistake.file]))
         assert mistake.file.replace("<", "&lt;").replace(">", "&gt;") in text(box)
         assert "your guess?" in text(box) and not any(name in text(box) for name in CLASSES)
         control(box, "labels").value = True
         assert f"labelled <b>{mistake.label}</b>, recognised as <b>{mistake.predicted}</b>" in text(box)
         assert f"{100 * mistake.confidence:.0f} % recognised" in text(box) and names(box) == [mistake.label]
-        following.click()
-    assert following.disabled
-    for _ in range(20):
-        previous.click()
-    assert control(box, "mistake").value == 1 and previous.disabled
+    control(box, "mistake").value = 20
+    assert control(box, "mistake").value == 12  # there are no more
 
 
 def test_controls_wrap_and_none_is_wider_than_a_narrow_page(dataset, predictions):
@@ -179,7 +174,7 @@ def test_controls_wrap_and_none_is_wider_than_a_narrow_page(dataset, predictions
         widgets.step_through_mistakes(dataset, predictions),
     ):
         row = box.children[0]
-        assert row.layout.flex_flow == "row wrap" and len(row.children) >= 4
+        assert row.layout.flex_flow == "row wrap" and len(row.children) >= 2
         for part in row.children:
             assert int(part.layout.width.removesuffix("px")) <= 332
             assert part.layout.max_width == "100%" and part.layout.flex == "0 0 auto"
