@@ -592,9 +592,9 @@ show_fusion(groups, real["lbp_rbf"], work.reference, "beyond_fusion", note)
 
 # %% [markdown]
 # The pattern of the sample, on real faces: `fc` alone gains nine to twelve points (ResNet18: 44.4 to 56.9 %); with
-# `layer4` trained ResNet18 gains two and a half (62.2 to 64.6 %), ResNet34 about two, ResNet50 one and a half; with all
-# layers it is a point from random or pretrained weights (66.0 to 67.3 %, 68.2 to 69.1 %), and half a point for the
-# camera's network, which may be chance (p = .28).
+# `layer4` trained ResNet18 gains two and a half (62.2 to 64.6 %), ResNet34 about two, ResNet50 one and a half. With all
+# layers it is about a point: 66.0 to 67.3 % from random weights, 68.2 to 69.1 % (ResNet18, p = .04) and 68.8 to 69.5 %
+# (ResNet34, p = .11) from pretrained ones, and half a point for the camera's network, which may be chance (p = .28).
 
 # %% [markdown]
 # ## The claim "minimal gains"
