@@ -367,11 +367,12 @@ show_protocol(others, work.reference, "protocol_others")
 
 # %% [markdown]
 # On frozen, pretrained layers a new head alone gets 44 to 48 %; with `layer4` trained too it is 62 to 64 %, and with
-# all layers 68 % (ResNet34's learning rate was not searched there, but set to what had won every search). But from *random* weights ResNet18 gets 65 %, three points more than with pretrained
-# layers whose first three stages stay frozen, and two and a half less than where all may adapt. (One seed each, so the
-# chance of training is not in McNemar's p below; three seeds of other trainings differ by a point at most.) Stages that
-# were last adapted to small grey pictures of things fit faces only roughly. Whether that is also true of torchvision's
-# own weights at 224 pixels these runs do not say. On the third rung ResNet50 comes nearest to the paper's mark.
+# all layers 68 % (ResNet34's learning rate was not searched there, but set to what had won every search). But from
+# *random* weights ResNet18 gets 65 %, three points more than with pretrained layers whose first three stages stay
+# frozen, and two and a half less than where all may adapt. (One seed each, so the chance of training is not in
+# McNemar's p below; three seeds of other trainings differ by a point at most.) Stages that were last adapted to small
+# grey pictures of things fit faces only roughly. Whether that is also true of torchvision's own weights at 224 pixels
+# these runs do not say. On the third rung ResNet50 comes nearest to the paper's mark.
 
 # %%
 ladder = {name: reference[name][0].predictions for name in ("resnet18_random", "resnet18_layer4", "resnet18_all")}
