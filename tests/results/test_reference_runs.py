@@ -263,7 +263,8 @@ def test_what_notebook_08_says_of_hand_made_features_is_so(runs):
     groups = seed_groups(runs)
     expected = {"18_fc": (0.444, 0.569), "18_layer4": (0.622, 0.646), "34_layer4": (0.622, 0.642),
                 "50_layer4": (0.649, 0.664), "18_random": (0.660, 0.673), "18_all": (0.682, 0.691),
-                "34_all": (0.688, 0.695), "18_all_64px": (0.691, 0.696), "34_fc": (0.444, 0.565), "50_fc": (0.477, 0.572)}  # fmt: skip
+                "34_all": (0.688, 0.695), "18_all_64px": (0.691, 0.696), "34_fc": (0.444, 0.565),
+                "50_fc": (0.477, 0.572)}  # fmt: skip
     for name, accuracies in expected.items():
         pairs = [fusion.with_features(run, features) for run in groups[f"resnet{name}"]]
         found = np.mean([[run.metrics["full"]["accuracy"] for run in pair] for pair in pairs], axis=0)
