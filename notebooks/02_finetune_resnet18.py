@@ -354,8 +354,8 @@ work.save_figure(figure, "transfer_resnet18")
 show_figure(figure)
 
 # %% [markdown]
-# In the committed run, the pretrained start with all layers trained is clearly ahead (86 %); `layer4` + `fc` on frozen
-# pretrained layers (65 %) is level with random weights and all layers trained (70 %): their intervals overlap. So
+# In the committed run, the pretrained start with all layers trained is clearly ahead (85 %); `layer4` + `fc` on frozen
+# pretrained layers (67 %) is level with random weights and all layers trained (66 %): their intervals overlap. So
 # pretraining helps most here where the early layers may adapt: filters made for photographs fit drawings only roughly.
 
 # %% [markdown]

@@ -391,7 +391,7 @@ work.save_figure(figure, "inside_occlusion")
 show_figure(figure)
 
 # %% [markdown]
-# With the mouth covered, the mean probability of *happy* falls from 96 to 44 %, with the eyes covered to 67 %; the
+# With the mouth covered, the mean probability of *happy* falls from 97 to 45 %, with the eyes covered to 68 %; the
 # forehead does not matter. A single face may depend on its eyes as much.
 
 # %% tags=["nbval-ignore-output"]
@@ -467,7 +467,7 @@ show_figure(figure)
 
 # %% [markdown]
 # Random and pretrained features hardly sort: the nearest neighbour is alike in 16 % and 30 % of the cases, where the
-# largest class alone would give 25 %. Fine-tuned, 79 %: islands of anger, happiness and surprise, fear beside sadness
+# largest class alone would give 25 %. Fine-tuned, 80 %: islands of anger, happiness and surprise, fear beside sadness
 # and surprise.
 
 # %% [markdown]
@@ -543,7 +543,7 @@ rows = {f"fine-tuned, {dataset.name}": calibrated(fitting, (probabilities, test.
 show_table(pd.DataFrame.from_dict(rows, orient="index").rename_axis("network"), note="low, high: 95 % interval of ECE")
 
 # %% [markdown]
-# A gap of four points on the sample, within what luck makes of 350 images, and T = .83 from 140 validation images does
+# A gap of three points on the sample, within what luck makes of 350 images, and T = .81 from 140 validation images does
 # not close it: so few can neither show nor repair a small error. Part B has ten times as many.
 
 # %% [markdown]

@@ -263,8 +263,8 @@ show_fusion({name: [run] for name, run in networks.items()}, handmade["lbp_rbf"]
             f"LBP, RBF. {dataset.name}, {columns_say}")  # fmt: skip
 
 # %% [markdown]
-# The weaker the network, the more it gains: `fc` alone goes from 30 to 67 %, `layer4` and `fc` from 68 to 78 % (p =
-# .001), all layers from 85.1 to 85.7 %, which is one image.
+# The weaker the network, the more it gains: `fc` alone goes from 30 to 67 %, `layer4` and `fc` from 68 to 77 % (p =
+# .005), all layers from 84.6 to 85.1 %, which is one image.
 
 # %% [markdown]
 # ## Early fusion: features beside the pooled vector
@@ -312,7 +312,7 @@ show_table(table, note=f"accuracy on PrivateTest, {dataset.name}")
 
 # %% [markdown]
 # Two things at once. A new `fc`, trained to the end, gets 59 % from the very vectors of which notebook 02's made 30 %
-# in four epochs. And LBP beside them adds twelve points to the frozen backbone, seven to `layer4`, and nothing to all
+# in four epochs. And LBP beside them adds twelve points to the frozen backbone, nine to `layer4`, and nothing to all
 # layers.
 
 # %% [markdown]
@@ -450,8 +450,8 @@ def show_tau(panels, place, note):
 show_tau({name: by_tau(run.predictions, shares) for name, run in networks.items()}, work, f"PrivateTest. {protocol}")
 
 # %% [markdown]
-# With all layers trained, tau = .6 finds two of three, and macro-F1 rises; from 1.25 on, disgust is said so often that
-# its precision is lost. With `fc` alone there is nothing to be had: once disgust is found, all else is lost.
+# With all layers trained, tau = .6 finds two of three, and macro-F1 rises; from 1 on, disgust is said too often, and
+# its precision falls. With `fc` alone there is nothing to be had: once disgust is found, all else is lost.
 
 # %% tags=["nbval-ignore-output"]
 which = ipywidgets.Dropdown(options=list(networks), value="layer4 and fc", description="trained")
