@@ -14,6 +14,7 @@ python tests/benchmarks/benchmark.py browser      camera to overlay (aim: 12 fra
 """
 
 import copy
+import json
 import statistics
 import subprocess
 import sys
@@ -210,6 +211,25 @@ def series() -> None:
         command = [sys.executable, "-m", "fer_nb_utils", "run", "--run-dir", folder]
         seconds = _timed(subprocess.check_call, command)
     print(f"series on the sample: {seconds / 60:.1f} minutes")
+
+
+@main.command()
+def sweep() -> None:
+    """Four trainings on the sample by a sweep with two workers, its start included, and in a plain loop, in turns."""
+    settings = {"weights": "embedded", "trainable": "all", "image_size": 48, "epochs": 4, "batch_size": 32}
+    code = (
+        "import sys; from fer_nb_utils.data.dataset import load; from fer_nb_utils.training import config, experiment"
+    )
+    code += f"\nfor seed in range(4): experiment.run(config.TrainConfig(**{settings}, seed=seed), load('sample'), "
+    code += "f'{sys.argv[1]}/{seed}')"
+    with tempfile.TemporaryDirectory() as folder:
+        plan = Path(folder) / "four.toml"
+        lines = [f"{key} = {json.dumps(value)}" for key, value in settings.items()]
+        plan.write_text("\n".join(["[settings]", *lines, "[grid]", "seed = [0, 1, 2, 3]"]), encoding="utf-8")
+        for turn in range(2):
+            swept = ["-m", "fer_nb_utils", "sweep", str(plan), "--run-dir", f"{folder}/sweep{turn}", "--workers", "2"]
+            for name, arguments in {"sweep": swept, "plain loop": ["-c", code, f"{folder}/loop{turn}"]}.items():
+                print(f"{name}: {_timed(subprocess.check_call, [sys.executable, *arguments]):.0f} s", flush=True)
 
 
 @main.command()
