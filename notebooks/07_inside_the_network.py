@@ -588,9 +588,8 @@ def arrays_of(predictions, usage):
     return part[list(CLASSES)].to_numpy(), pd.Index(CLASSES).get_indexer(part["label"])
 
 
-reference = {name: seeds[0] for name, seeds in seed_groups(reference_runs()).items()}
-reference = {name: one for name, one in reference.items() if one.config["train_share"] == 1}
-rows = {}
+rows, groups = {}, seed_groups(reference_runs()).items()
+reference = {name: one for name, (one, *_) in groups if one.config["train_share"] == 1}
 for name, one in reference.items():
     parts = [arrays_of(one.predictions, usage) for usage in ("PublicTest", "PrivateTest")]
     own = {"smoothing": one.config["label_smoothing"], "cached views": str(one.config["cached_views"])}

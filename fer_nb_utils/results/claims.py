@@ -57,6 +57,8 @@ DESCRIPTION = {
     "preparation_seconds", "parameters", "trained_parameters", "multiply_adds", "latency_ms", "latency_device",
     "peak_memory_mb", "finished", "other_work", "temperature",
 }  # fmt: skip
+# Settings of former versions, and what is always done now.
+FORMER = {"optimizer": "adamw", "schedule": "cosine", "patience": 0, "validation": "stratified"}
 # A revision of the training code -> one that differs from it in rounding alone: small maps as matrix products. The same
 # training (ResNet34, layer4, 4 epochs, learning rate .0001) validated at .5327 without them and at .5331 with them.
 SAME_BUT_ROUNDING = {"75fbbf2c49a6": "1efccf0d7eae"}
@@ -154,7 +156,7 @@ def _unequal(groups: Groups, by_design: set[str]) -> list[str]:
     found = set()
     for configs, expected in [([*chain(*own)], by_design), *((configs, set()) for configs in own)]:
         for key in set().union(*configs) - DESCRIPTION - expected - {"seed"}:
-            values = {str(config.get(key)) for config in configs}
+            values = {str(config.get(key, FORMER.get(key))) for config in configs}
             if len({SAME_BUT_ROUNDING.get(value, value) for value in values}) > 1:
                 found.add(key)
     if any(len({config["seed"] for config in configs}) < len(configs) for configs in own):

@@ -7,6 +7,7 @@ from scipy import stats
 
 from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.errors import UserError
+from fer_nb_utils.figures.style import style
 from fer_nb_utils.results import comparison, measures
 from fer_nb_utils.results.comparison import seed_test, seeds_needed
 from fer_nb_utils.results.run_folder import Run
@@ -190,7 +191,7 @@ def test_comparison_with_the_paper_in_notebook_05(data):
     paper = pd.DataFrame({"accuracy": [0.65, 0.66], "auc": [0.9, 0.8], "support": [7178, 7178]}, index=models)
     ours = pd.DataFrame({"auc": [0.95], "accuracy": [0.6], "support": [350.0]}, index=models[:1])
     trainings = {"a": [Run("", {"data": {"name": data}}, None, None, {})]}
-    result = functions_of("05_compare_resnets", pd=pd)["beside_paper"](ours, paper, trainings)
+    result = functions_of("05_compare_resnets", pd=pd, style=style)["beside_paper"](ours, paper, trainings)
     assert result.columns.tolist() == ["accuracy", "auc", "support"] and result.index.names == ["model", "from"]
     assert result.loc[("a", "ours")].tolist() == [0.6, 0.95, 350]
     assert result.loc[("a", "paper")].tolist() == [0.65, 0.9, 7178]
