@@ -23,6 +23,7 @@ include_patterns = [
     "notebooks/classroom/*.md",
     "fer_nb_utils/data/*.md",
     "fer_nb_utils/networks/checkpoints/*.md",
+    "figures/reproducibility.md",
 ]
 nb_execution_mode = "off"  # the notebooks are committed executed
 myst_enable_extensions = ["dollarmath"]
@@ -57,6 +58,7 @@ notebooks/classroom/transfer_learning_solutions
 :caption: Results and reference
 :glob:
 .site/results
+figures/reproducibility
 fer_nb_utils/networks/checkpoints/*
 fer_nb_utils/data/datasheets
 .site/api
@@ -66,10 +68,11 @@ CHANGELOG
 """
 
 
-LINKS = {  # tables that the site shows on one page, and a folder, which it cannot show
+LINKS = {  # tables that the site shows on one page, and folders, which it cannot show
     "(figures/claims.md)": "(.site/results.md)",
     "(figures/table2.md)": "(.site/results.md)",
     "[fer_nb_utils/series/profiles](fer_nb_utils/series/profiles)": "`fer_nb_utils/series/profiles`",
+    "[files](fer_nb_utils/training/sweeps)": "`fer_nb_utils/training/sweeps`",
 }
 
 

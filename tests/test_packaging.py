@@ -133,3 +133,9 @@ def test_other_pages_link_to_files_that_exist(name):
     page = ROOT / name
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_the_site_documents_every_module():
+    named = re.findall(r"automodule:: (\S+)", (ROOT / ".site" / "api.md").read_text(encoding="utf-8"))
+    paths = [path for path in (ROOT / "fer_nb_utils").rglob("*.py") if not path.name.startswith("__")]
+    assert sorted(named) == sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths)
