@@ -287,6 +287,11 @@ def test_what_notebook_08_says_of_a_second_opinion_is_so(runs):
     assert found == pytest.approx((0.667, 0.653, 0.691), abs=0.0006)
 
 
+def test_what_notebook_08_says_of_early_fusion_is_so():
+    early = pd.read_csv(FOLDER / "beyond" / "early.csv", index_col=0).round(2)
+    assert early.loc["fc"].tolist() == [0.49, 0.52] and early.loc["no network", "with LBP"] == 0.46
+
+
 def test_what_notebook_08_says_of_disgust_and_of_happy_is_so():
     disgust = pd.read_csv(FOLDER / "beyond" / "disgust.csv", index_col=0)
     bought = disgust.loc[["class weights", "balanced sampling", "logit adjustment, tau 1"]]
