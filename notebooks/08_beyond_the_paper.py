@@ -624,9 +624,9 @@ if (beyond / "early.csv").exists():
     show_table(pd.read_csv(beyond / "early.csv", index_col=0), note="FER-2013, 64 px, accuracy on PrivateTest")
 
 # %% [markdown]
-# A new `fc`, trained to the end, gets 49 % from the frozen pooled vectors, and 52 % with LBP beside them; from LBP alone
-# 46 %. Three points, where late fusion gave twelve (57 %): beside the vectors LBP meets a plane, in the RBF machine a
-# border that bends.
+# A new `fc`, trained to the end, gets 49 % from the frozen pooled vectors, and 52 % with LBP beside them; from LBP
+# alone 46 %. Three points, where late fusion gave twelve (57 %): beside the vectors LBP meets a plane, in the RBF
+# machine a border that bends.
 
 # %% [markdown]
 # ## Disgust
