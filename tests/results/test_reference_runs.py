@@ -272,6 +272,13 @@ def test_what_notebook_08_says_of_hand_made_features_is_so(runs):
         p_value = max(comparison.mcnemar(a.predictions, b.predictions)["p_value"] for a, b in pairs)
         open_ones = {"18_all_64px": 0.28, "50_layer4": 0.06, "18_all": 0.04, "34_all": 0.11}
         assert p_value == pytest.approx(open_ones[name], abs=0.005) if name in open_ones else p_value < 0.01
+    others = {}
+    for name, table in handmade_predictions().items():
+        own = table[table["usage"] == "PrivateTest"]
+        others[name] = measures.correct(own).mean(), measures.per_class(own).loc["disgust", "f1"]
+    assert others["gradients_rbf"] == pytest.approx((0.58, 0.64), abs=0.006)
+    assert others["moments_rbf"][0] == pytest.approx(0.49, abs=0.006)
+    assert all(accuracy < 0.47 and f1 < 0.08 for name, (accuracy, f1) in others.items() if name.endswith("linear"))
     settings = json.loads((FOLDER / "svm_lbp_rbf" / "settings.json").read_text())
     assert settings["support_vectors"] == 26194 and settings["fit_seconds"] == pytest.approx(191, abs=1)
 
