@@ -166,10 +166,10 @@ def doctor(as_json: bool) -> None:
     results = examine()
     if as_json:
         click.echo(json.dumps(results, indent=2))
-    for each in () if as_json else results:
-        click.echo(f"{each['state']:7} {each['name']:17} {each['found']}")
-        if each["remedy"]:
-            click.echo(f"{'':8}to do: {each['remedy']}")
+    else:
+        for each in results:
+            remedy = f"\n{'':8}to do: {each['remedy']}" if each["remedy"] else ""
+            click.echo(f"{each['state']:7} {each['name']:17} {each['found']}{remedy}")
     sys.exit(any(each["state"] == "failed" for each in results))
 
 
