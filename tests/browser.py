@@ -276,6 +276,11 @@ class Lab:
         """Choose in one of the dropdowns above the widget."""
         self.page.get_by_label(description, exact=True).nth(widget).select_option(option)
 
+    def choose_source(self, option: str, value: str) -> None:
+        """Choose a source, and wait until the kernel has told the picture: its `source` is then `value`."""
+        self.choose("source", option)
+        self.wait(f"live.dataset.source == '{value}'")
+
     def text(self, widget: int = 0) -> str:
         """All that the widget shows as text."""
         return self.js("return live.innerText", widget)

@@ -37,7 +37,7 @@ function render({ model, el }) {
   let asked, captured, sent; // when the kernel was asked, when a frame was taken; the video's time of the last one sent
 
   function setState(state, error = "", text = "") {
-    Object.assign(root.dataset, { state, error });
+    Object.assign(root.dataset, { state, error, source: model.get("source") });
     button.textContent = id ? "Stop" : "Start";
     status.textContent = state === "starting" ? "starting …" : "";
     hint.textContent = text;

@@ -13,6 +13,7 @@ from PIL import Image
 
 from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.live.smoothing import overlap
+from fer_nb_utils.live.sources import DEMO
 from fer_nb_utils.series.execute import NOTEBOOKS
 
 pytestmark = [
@@ -158,7 +159,7 @@ def test_the_camera_of_notebook_06_labels_a_face(notebook):
 def test_another_source_releases_the_camera_and_goes_on(notebook):
     with notebook() as lab:
         started(lab)
-        lab.choose("source", "demo clip")
+        lab.choose_source("demo clip", DEMO)
         lab.wait(f"live.dataset.frameSize == '640x480' && {RUNNING} && {RELEASED}")
 
 
@@ -212,7 +213,7 @@ def test_a_camera_of_the_kernel_may_take_long_to_open(notebook):
 def test_the_demo_clip_needs_no_camera(notebook):
     with notebook() as lab:
         lab.run_all()
-        lab.choose("source", "demo clip")
+        lab.choose_source("demo clip", DEMO)
         lab.start()
         lab.wait(RUNNING)
         sent, shown = lab.js("""
