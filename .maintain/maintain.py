@@ -6,11 +6,12 @@ import itertools
 import json
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jinja2
 import nbformat
+import numpy as np
 import pandas as pd
 import torch
 from nbconvert.preprocessors.coalescestreams import CoalesceStreamsPreprocessor
@@ -31,7 +32,7 @@ from fer_nb_utils.results.measures import per_class
 from fer_nb_utils.results.paper import PAPER_TABLE1
 from fer_nb_utils.results.reference_runs import FOLDER, handmade_predictions, reference_runs
 from fer_nb_utils.results.run_folder import DIGITS, Run
-from fer_nb_utils.results.seeds import seed_groups, trainings
+from fer_nb_utils.results.seeds import over_seeds, seed_groups
 from fer_nb_utils.series.execute import COPY, INJECTED
 from fer_nb_utils.series.tables import markdown
 
@@ -158,6 +159,33 @@ def results_table(runs: dict[str, Run]) -> str:
         what = f"{row['initial weights']}; {row['trained']}"
         rows.append(f"| {row['network']} | {' | '.join(cells)} | {row['seeds']} | {what} |")
     return "\n".join(rows) + "\n"
+
+
+def trainings(groups: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
+    """A row for each training: what it was, and its accuracies as means over its runs, one a seed.
+
+    Columns: network, initial weights, trained, learning rate, seeds (their number), validation (of the chosen epochs),
+    full, sd, low, high (of the full test set, see `over_seeds`), PrivateTest, leak-free, minutes (of all its runs, the
+    cached features included), device.
+    """
+    rows = {}
+    for name, runs in groups.items():
+        config = runs[0].config
+        full = over_seeds([run.predictions for run in runs]).loc[("all", "accuracy")]
+        rows[name] = {
+            "network": config["model"],
+            "initial weights": config["weights_label"],
+            "trained": ", ".join(runs[0].protocol_parts[2:-1]).removeprefix("trained: "),
+            "learning rate": f"{config['learning_rate']:g}",
+            "seeds": len(runs),
+            "validation": np.mean([run.history["validation_accuracy"].max() for run in runs]),
+            "full": full["mean"],
+            **full[["sd", "low", "high"]],
+            **{key: np.mean([run.metrics[key]["accuracy"] for run in runs]) for key in ("PrivateTest", "leak-free")},
+            "minutes": sum(run.config["seconds"] + run.config["preparation_seconds"] for run in runs) / 60,
+            "device": config["device_name"],
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("training")
 
 
 def reproducibility(runs: dict[str, Run], features: pd.DataFrame | None) -> str:

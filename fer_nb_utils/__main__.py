@@ -193,7 +193,7 @@ def classroom(folder: Path, platforms: tuple[str, ...], python: str, pypi_torch:
 @click.option("--table", type=PATH, help="Write a row for every face of every frame (.csv or .parquet).")
 @click.option("--video", type=PATH, help="Write the annotated frames, without sound (.mp4 or .avi).")
 @click.option("--report", type=PATH, help="Write a page about the session, with faces (.html).")
-@click.option("--checkpoint", help="A .safetensors file or a finished run's folder (default: the embedded ResNet18).")
+@click.option("--checkpoint", help="A .safetensors or .onnx file or a run's folder (default: the embedded ResNet18).")
 @click.option("--cascade", help="One of OpenCV's face cascades (default: haarcascade_frontalface_default.xml).")
 @click.option("--smoothing", default=0.3, **SECONDS, help="Seconds to average over; 0: none.")
 @click.option("--display-duration", default=0.5, **SECONDS, help="Least seconds a label stays.")

@@ -9,7 +9,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch
 from matplotlib.path import Path
 from torch import nn
 
-from ..networks.cost import count_parameters, describe_layers, describe_stages, multiply_adds
+from ..networks.cost import count_parameters, describe_layers, describe_stages
 from .style import FAINT, INK, SMALL
 
 # told apart by hue, lightness and line style, so also in grey or without colour vision
@@ -58,7 +58,7 @@ def draw_architecture(model: nn.Module, name: str, image_size: int) -> plt.Figur
     place = {"x": MARGIN / FIGURE_WIDTH, "y": (top - TITLE / 3) / height, "ha": "left", "va": "center"}
     figure.suptitle(f"Architecture of {name}", fontsize=13, weight="bold", color=INK, **place)
     total, trained = count_parameters(model)
-    facts = f"{total:,} parameters, {trained:,} of them trained\n{multiply_adds(model, image_size) / 1e9:.2f} G "
+    facts = f"{total:,} parameters, {trained:,} of them trained\n{layers['multiply_adds'].sum() / 1e9:.2f} G "
     facts += f"multiply-adds at {image_size} × {image_size} pixels"
     axes.text(BLOCKS_LEFT + 0.75, top - TITLE / 3, facts, fontsize=9.5, color=INK, va="center")
     top -= TITLE

@@ -68,7 +68,7 @@ def transfer_ladder(groups: Mapping[str, Sequence[Run]], note: str = "") -> plt.
         rung = list(LADDER).index("random" if config["weights_kind"] == "random" else config["trainable"])
         place = rung + 0.27 * (list(look.MODEL_STYLES).index(config["model"]) - 1)
         color, marker = look.MODEL_STYLES[config["model"]]
-        row = over_seeds([run.predictions for run in runs], n=400).loc[("all", "accuracy")]
+        row = over_seeds([run.predictions for run in runs]).loc[("all", "accuracy")]
         axis.plot([place, place], [row["low"], row["high"]], color=color, linewidth=2.4, solid_capstyle="butt")
         axis.plot(place, row["mean"], marker, color=color, markersize=8)
         dots = [run.metrics["full"]["accuracy"] for run in runs]

@@ -14,7 +14,7 @@ from .. import __version__
 from ..classes import CLASSES
 from ..errors import UserError
 from ..files import atomic_path
-from .load import Network, folded
+from .load import Network, OnnxNetwork, folded
 
 INPUT, OUTPUT = "faces", "probabilities"
 SIDE = 48  # pixels of a face, as in FER-2013
@@ -37,6 +37,8 @@ def export(network: Network, path: Path, kind: str = "onnx", calibration: np.nda
     `calibration`: faces uint8 (n, 48, 48), a few hundred of the kind that will come: then convolutions are computed
     with 8-bit integers (onnx alone). Raises UserError where a package is missing.
     """
+    if isinstance(network.model, OnnxNetwork):
+        raise UserError(f"{network.name} is an exported network already; give a checkpoint or a run's folder.")
     if kind == "onnx":
         for package in ("onnx", "onnxscript", "onnxruntime"):
             if not find_spec(package):

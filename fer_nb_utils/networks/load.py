@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import ResNet
 
@@ -28,16 +28,16 @@ class Network:
     """
 
     name: str
-    model: ResNet
-    transform: Preprocess
+    model: "ResNet | OnnxNetwork"
+    transform: Preprocess | nn.Identity
     temperature: float = 1.0
 
 
 def load_network(path: str | Path = EMBEDDED) -> Network:
-    """Load an embedded or published checkpoint (`.safetensors`), or the network of a finished run's folder.
+    """Load an embedded or published checkpoint (`.safetensors`), an exported network (`.onnx`), or a finished run's.
 
     Raises WeightsError for a file that does not say which network it holds and for which image size, UserError where
-    there is nothing.
+    there is nothing, and where ONNX Runtime is missing.
     """
     path = Path(path).expanduser()
     if path.is_dir():
@@ -48,6 +48,8 @@ def load_network(path: str | Path = EMBEDDED) -> Network:
         path /= "model.safetensors"
     elif not path.exists():
         raise UserError(f"There is no network at {path}; give a checkpoint or the folder of a finished run.")
+    if path.suffix == ".onnx":
+        return _load_onnx(path)
     architecture, image_size, temperature = _read_metadata(path)
     name = path.resolve().parent.name if path.name == "model.safetensors" else path.stem
     model = load_checkpoint(build_model(architecture, "none", "all"), path)
@@ -55,6 +57,24 @@ def load_network(path: str | Path = EMBEDDED) -> Network:
         for parameter in model.fc.parameters():
             parameter /= temperature
     return Network(name, model, Preprocess(image_size), temperature)
+
+
+class OnnxNetwork(nn.Module):
+    """An exported network: grey faces uint8 (n, 48, 48) -> calibrated logits float32 (n, 7), on one CPU thread."""
+
+    def __init__(self, path: Path):
+        from onnxruntime import InferenceSession, SessionOptions  # here, for it is an extra
+
+        super().__init__()
+        options = SessionOptions()
+        options.intra_op_num_threads = 1  # as the live camera's; more are slower on a busy machine
+        self.session = InferenceSession(path, options)
+
+    def forward(self, faces: Tensor) -> Tensor:
+        return torch.from_numpy(self.session.run(["probabilities"], {"faces": faces.numpy()})[0]).log()
+
+    def __deepcopy__(self, _: dict) -> "OnnxNetwork":  # a session cannot be copied, and never changes
+        return self
 
 
 def folded(model: nn.Module) -> nn.Module:
@@ -74,6 +94,17 @@ def folded(model: nn.Module) -> nn.Module:
 def checkpoint_metadata(model: str, image_size: int, temperature: float) -> dict[str, str]:
     """What a `.safetensors` file says beside its tensors for `load_network`: one of MODELS, pixels, and `Network`'s."""
     return {"model": model, "image_size": str(image_size), "temperature": str(temperature)}
+
+
+def _load_onnx(path: Path) -> Network:
+    try:
+        model = OnnxNetwork(path)
+        facts = model.session.get_modelmeta().custom_metadata_map
+        return Network(facts["name"], model, nn.Identity(), float(facts["temperature"]))
+    except ImportError as error:
+        raise UserError(f'{path} needs ONNX Runtime; install it with pip install -e ".[export]".') from error
+    except Exception as error:  # ONNX Runtime has kinds of its own
+        raise WeightsError(f"{path} is no network that `fer_nb_utils export` wrote; export it again.") from error
 
 
 def _read_metadata(path: Path) -> tuple[str, int, float]:

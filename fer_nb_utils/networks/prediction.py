@@ -14,6 +14,6 @@ def predict(model: nn.Module, images: Tensor, preprocess: Preprocess, batch_size
     Computes in float32 on the model's device and leaves the model in evaluation mode.
     """
     model.eval()
-    device = next(model.parameters()).device
+    device = next(model.parameters(), torch.empty(0)).device  # an OnnxNetwork has none
     logits = [model(preprocess(part.to(device))).float().cpu() for part in images.split(batch_size)]
     return torch.cat(logits).double().softmax(dim=1).numpy()

@@ -23,6 +23,7 @@ MEASURES = ("precision", "recall", "f1", "support", "accuracy", "auc")
 _AVERAGES = [("all", measure) for measure in MEASURES if measure != "support"]
 _OF_CLASSES = [(name, measure) for measure in ("precision", "recall", "f1", "auc") for name in CLASSES]
 COLUMNS = pd.MultiIndex.from_tuples(_AVERAGES + _OF_CLASSES)  # of `measured` and `bootstrap`
+_DRAWN: dict[tuple[bytes, int, int], pd.DataFrame] = {}
 SUM_TOLERANCE = 1e-3  # seven probabilities rounded to four decimals stay within this
 
 
@@ -100,7 +101,7 @@ def table2(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 def measured(predictions: pd.DataFrame) -> pd.Series:
     """Every measure but the support, by (expression, measure) as in `per_class` and ("all", measure) as in Table 1."""
-    return pd.Series(_weighted_measures(predictions, np.ones((1, len(predictions))))[0], COLUMNS)
+    return pd.Series(_weighted_measures(predictions, np.ones((len(predictions), 1)))[0], COLUMNS)
 
 
 def bootstrap(*tables: pd.DataFrame, n: int = 1000, seed: int = 0) -> pd.DataFrame:
@@ -111,10 +112,16 @@ def bootstrap(*tables: pd.DataFrame, n: int = 1000, seed: int = 0) -> pd.DataFra
     of the same images in the same order get the same resamples, so that several are judged, and may be subtracted, on
     equal images.
     """
-    draws = []
-    for weights in _resamples(len(tables[0]), n, seed):
-        draws.append(np.mean([_weighted_measures(predictions, weights) for predictions in tables], axis=0))
-    return pd.DataFrame(np.concatenate(draws), columns=COLUMNS)
+    return sum(_draws(predictions, n, seed) for predictions in tables) / len(tables)
+
+
+def _draws(predictions: pd.DataFrame, n: int, seed: int) -> pd.DataFrame:
+    """`bootstrap` of one table; remembered, because many tables and figures show the same run."""
+    key = pd.util.hash_pandas_object(predictions, index=False).to_numpy().tobytes(), n, seed
+    if key not in _DRAWN:
+        draws = [_weighted_measures(predictions, weights) for weights in _resamples(len(predictions), n, seed)]
+        _DRAWN[key] = pd.DataFrame(np.concatenate(draws), columns=COLUMNS)
+    return _DRAWN[key]
 
 
 def intervals(draws: pd.DataFrame) -> pd.DataFrame:
@@ -128,23 +135,23 @@ def table2_intervals(runs: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     All runs are judged on the same resampled images, so they must be about the same ones.
     """
     ordered = [predictions.sort_values("file") for predictions in runs.values()]
-    table = intervals(bootstrap(*ordered)).drop("all", level=0).T.unstack().unstack([1, 2])
+    table = intervals(bootstrap(*ordered, n=400)).drop("all", level=0).T.unstack().unstack([1, 2])
     return table.set_axis(["_".join(column) for column in table.columns], axis=1)
 
 
 def _resamples(images: int, n: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each image was drawn: float64 (up to 100, images), `n` rows in all."""
+    """How often each image was drawn: float64 (images, up to 100), `n` columns in all."""
     rng = np.random.default_rng(seed)
     for start in range(0, n, 100):
         drawn = rng.integers(images, size=(min(100, n - start), images))
-        yield np.stack([np.bincount(one, minlength=images) for one in drawn]).astype(float)
+        yield np.stack([np.bincount(one, minlength=images) for one in drawn]).T.astype(float, order="C")
 
 
 def _weighted_measures(predictions: pd.DataFrame, weights: np.ndarray) -> np.ndarray:
-    """The columns of `bootstrap` for each row of image weights (draws, n)."""
+    """The columns of `bootstrap` for each column of image weights (images, draws)."""
     k = len(CLASSES)
     cells = _truth(predictions) * k + _guess(predictions)
-    confusion = (weights @ np.eye(k * k)[cells]).reshape(-1, k, k)  # (draw, true, predicted)
+    confusion = (weights.T @ np.eye(k * k)[cells]).reshape(-1, k, k)  # (draw, true, predicted)
     hits = np.einsum("bii->bi", confusion)
     support, predicted = confusion.sum(axis=2), confusion.sum(axis=1)
     precision, recall = hits / np.maximum(predicted, 1), hits / np.maximum(support, 1)
@@ -157,15 +164,14 @@ def _weighted_measures(predictions: pd.DataFrame, weights: np.ndarray) -> np.nda
 
 
 def _weighted_auc(positive: pd.Series, score: pd.Series, weights: np.ndarray) -> np.ndarray:
-    """AUC for each row of weights (draws, n): the share of pairs in order, ties as half (Mann-Whitney)."""
-    order = np.argsort(score.to_numpy(), kind="stable")
-    positive, score, weights = positive.to_numpy()[order], score.to_numpy()[order], weights[:, order]
-    positives = weights[:, positive]
-    negatives = np.zeros((len(weights), len(score) + 1))  # the weight of all negatives before each place
-    np.cumsum(weights * ~positive, axis=1, out=negatives[:, 1:])
-    lower, upper = (np.searchsorted(score, score[positive], side) for side in ("left", "right"))
-    ordered = np.einsum("bi,bi->b", positives, negatives[:, lower] + negatives[:, upper]) / 2
-    pairs = positives.sum(axis=1) * negatives[:, -1]
+    """AUC for each column of weights (images, draws): the share of pairs in order, ties as half (Mann-Whitney)."""
+    score, positives, negatives = score.to_numpy(), np.flatnonzero(positive), np.flatnonzero(~positive)
+    negatives = negatives[np.argsort(score[negatives])]
+    below = np.zeros((len(negatives) + 1, weights.shape[1]))  # the weight of all negatives before each place
+    np.cumsum(weights[negatives], axis=0, out=below[1:])
+    lower, upper = (np.searchsorted(score[negatives], score[positives], side) for side in ("left", "right"))
+    ordered = np.einsum("ib,ib->b", weights[positives], below[lower] + below[upper]) / 2
+    pairs = weights[positives].sum(axis=0) * below[-1]
     return np.divide(ordered, pairs, out=np.full(pairs.shape, np.nan), where=pairs > 0)
 
 

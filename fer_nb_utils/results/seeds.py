@@ -38,34 +38,7 @@ def seed_groups(runs: Mapping[str, Run]) -> dict[str, list[Run]]:
     return groups
 
 
-def trainings(groups: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
-    """A row for each training: what it was, and its accuracies as means over its runs, one a seed.
-
-    Columns: network, initial weights, trained, learning rate, seeds (their number), validation (of the chosen epochs),
-    full, sd, low, high (of the full test set, see `over_seeds`), PrivateTest, leak-free, minutes (of all its runs, the
-    cached features included), device.
-    """
-    rows = {}
-    for name, runs in groups.items():
-        config = runs[0].config
-        full = over_seeds([run.predictions for run in runs], n=400).loc[("all", "accuracy")]
-        rows[name] = {
-            "network": config["model"],
-            "initial weights": config["weights_label"],
-            "trained": ", ".join(runs[0].protocol_parts[2:-1]).removeprefix("trained: "),
-            "learning rate": f"{config['learning_rate']:g}",
-            "seeds": len(runs),
-            "validation": np.mean([run.history["validation_accuracy"].max() for run in runs]),
-            "full": full["mean"],
-            **full[["sd", "low", "high"]],
-            **{key: np.mean([run.metrics[key]["accuracy"] for run in runs]) for key in ("PrivateTest", "leak-free")},
-            "minutes": sum(run.config["seconds"] + run.config["preparation_seconds"] for run in runs) / 60,
-            "device": config["device_name"],
-        }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("training")
-
-
-def over_seeds(tables: Sequence[pd.DataFrame], n: int = 1000) -> pd.DataFrame:
+def over_seeds(tables: Sequence[pd.DataFrame], n: int = 400) -> pd.DataFrame:
     """Every measure over several runs' predictions for the same images.
 
     Rows: (expression, measure) as in `measures.bootstrap`. Columns: seeds (their number), mean, sd (over the seeds; NaN
@@ -77,7 +50,7 @@ def over_seeds(tables: Sequence[pd.DataFrame], n: int = 1000) -> pd.DataFrame:
     return summary.join(intervals(draws))
 
 
-def draws_over_seeds(tables: Sequence[pd.DataFrame], n: int = 1000, seed: int = 0) -> pd.DataFrame:
+def draws_over_seeds(tables: Sequence[pd.DataFrame], n: int = 400, seed: int = 0) -> pd.DataFrame:
     """The mean over seeds of every measure in `n` resamples of seeds and test images, a row each.
 
     A two-level bootstrap: it draws images and, of k seeds, k - 1, which makes its variance that of the mean (Rao and Wu

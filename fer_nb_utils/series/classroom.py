@@ -62,7 +62,7 @@ def _fetch(wheels: Path, pins: str, platforms: Sequence[str], python: str, pypi_
 
 
 def _copy(folder: Path) -> None:
-    ignored = shutil.ignore_patterns("*.py", "transfer_learning_solutions.ipynb", "for_teachers.md", ".*")
+    ignored = shutil.ignore_patterns("*.py", "transfer_learning_solutions.ipynb", "for_teachers.md", ".*", "__*")
     shutil.copytree(NOTEBOOKS, folder / "notebooks", ignore=ignored)
     shutil.copy(NOTEBOOKS / "classroom" / "lesson.py", folder / "notebooks" / "classroom")
     shutil.copytree(ROOT / "figures", folder / "figures", ignore=shutil.ignore_patterns("*.csv", "*.svg"))

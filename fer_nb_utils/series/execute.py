@@ -62,16 +62,10 @@ class Series:
         )
 
     def record(self, job: Job, seconds: float, error: dict | None) -> None:
-        self.notebooks[job.name] = {
-            "state": "failed" if error else "finished",
-            "error": error,
-            "seconds": round(seconds, 1),
-            "budget": job.budget,
-            "parameters": job.parameters,
-            "fingerprint": job.fingerprint,
-            "training": trainings(self.folder),
-            "finished": datetime.now(UTC).isoformat(timespec="microseconds"),
-        }
+        entry = {"state": "failed" if error else "finished", "error": error, "seconds": round(seconds, 1)}
+        entry |= {"budget": job.budget, "parameters": job.parameters, "fingerprint": job.fingerprint}
+        entry |= {"training": trainings(self.folder), "finished": datetime.now(UTC).isoformat(timespec="microseconds")}
+        self.notebooks[job.name] = entry
         ordered = dict(sorted(self.notebooks.items()))
         write_json(self.folder / "run.json", {"profile": self.profile, "notebooks": ordered})
 

@@ -114,15 +114,8 @@ def run_sweep(
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     stop = distributed.Event(f"stop-{uuid4().hex}", client)
-    common = {
-        "data": dataset.source,
-        "fingerprint": dataset.fingerprint,
-        "package": PACKAGE,
-        "features_folder": str(run_dir / "features"),
-        "device": device,
-        "gpus": gpus,
-        "stop": stop.name,
-    }
+    common = {"data": dataset.source, "fingerprint": dataset.fingerprint, "package": PACKAGE, "device": device}
+    common |= {"features_folder": str(run_dir / "features"), "gpus": gpus, "stop": stop.name}
     tasks = {}
     for name, config in trainings.items():
         tasks[name] = common | {"config": asdict(config), "folder": str(run_dir / name)}

@@ -1,6 +1,7 @@
 """Exported networks answer as the package does, and say what they are."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from click.testing import CliRunner
 from fer_nb_utils import __version__
 from fer_nb_utils.__main__ import main
 from fer_nb_utils.classes import CLASSES
-from fer_nb_utils.errors import UserError
+from fer_nb_utils.errors import UserError, WeightsError
+from fer_nb_utils.live.realtime import realtime_prediction
 from fer_nb_utils.networks import export as exporting
 from fer_nb_utils.networks.export import export
 from fer_nb_utils.networks.load import load_network
@@ -97,3 +99,36 @@ def test_the_command_writes_the_file_that_was_asked_for(finished_run, tmp_path):
     assert list(tmp_path.iterdir()) == [output]
     result = CliRunner().invoke(main, ["export", "nowhere", "--output", str(output)])
     assert result.exit_code == 2 and "There is no network at nowhere" in result.stderr
+
+
+def test_an_exported_network_is_loaded_like_any_other(onnx_file, network, faces):
+    loaded = load_network(onnx_file)
+    assert (loaded.name, loaded.temperature) == (network.name, network.temperature)
+    same_answers(predict(loaded.model, torch.from_numpy(faces), loaded.transform), network, faces)
+    with pytest.raises(UserError, match="is an exported network already"):
+        export(loaded, onnx_file.with_name("again.onnx"))
+
+
+def test_an_exported_network_labels_the_demo_clip_as_the_network_does(onnx_file, network):
+    tables = []
+    for each in (load_network(onnx_file), network):
+        tables.append(realtime_prediction(each.model, each.transform, source="demo", seconds=3))
+    exported, original = tables
+    assert len(exported) == len(original) > 30
+    assert exported[["frame", "face", "label"]].equals(original[["frame", "face", "label"]])
+    np.testing.assert_allclose(exported[list(CLASSES)], original[list(CLASSES)], atol=1e-3)
+
+
+def test_what_is_no_exported_network_is_one_sentence(onnx_file, tmp_path, monkeypatch):
+    import onnx
+
+    (tmp_path / "text.onnx").write_text("no network")
+    strange = onnx.load(onnx_file)
+    del strange.metadata_props[:]
+    onnx.save(strange, tmp_path / "strange.onnx")
+    for name in ("text.onnx", "strange.onnx"):
+        with pytest.raises(WeightsError, match=f"{name} is no network that .* wrote; export it again"):
+            load_network(tmp_path / name)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(UserError, match="needs ONNX Runtime; install it with"):
+        load_network(onnx_file)

@@ -57,9 +57,9 @@ def test_sets_split_by_usage_and_twins():
 def test_bootstrap_measures_equal_those_of_repeated_images():
     predictions = random_table(200)
     weights = next(measures._resamples(200, n=3, seed=1))
-    assert weights.sum(axis=1).tolist() == [200] * 3
+    assert weights.sum(axis=0).tolist() == [200] * 3
     draws = measures.bootstrap(predictions, n=3, seed=1)
-    for row, (_, measured) in zip(weights, draws.iterrows(), strict=True):
+    for row, (_, measured) in zip(weights.T, draws.iterrows(), strict=True):
         drawn = predictions.loc[np.repeat(predictions.index, row.astype(int))]
         assert measured["all"].to_numpy() == pytest.approx(measures.table1_row(drawn).drop("support").tolist())
         for measure in ("precision", "recall", "f1", "auc"):
@@ -148,7 +148,7 @@ def test_table2_intervals_surround_table2_on_shared_images():
         assert (found[f"{measure}_low"] < table[measure]).all() and (table[measure] < found[f"{measure}_high"]).all()
     shuffled = measures.table2_intervals(runs | {"b": runs["b"].sample(frac=1, random_state=0)})
     pd.testing.assert_frame_equal(shuffled, found)
-    expected = measures.bootstrap(*(run.sort_values("file") for run in runs.values()))["sad", "recall"]
+    expected = measures.bootstrap(*(run.sort_values("file") for run in runs.values()), n=400)["sad", "recall"]
     assert found.loc["sad", ["recall_low", "recall_high"]].tolist() == expected.quantile([0.025, 0.975]).tolist()
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_up_predictions import random_table
+from maintain import trainings
 
 from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.data.dataset import PUBLISHED
@@ -13,7 +14,7 @@ from fer_nb_utils.results import comparison, fusion, measures
 from fer_nb_utils.results.calibration import calibration_error, fit_temperature
 from fer_nb_utils.results.paper import PAPER_CLAIMS, PAPER_TABLE1, PAPER_TABLE2
 from fer_nb_utils.results.reference_runs import FOLDER, handmade_predictions, reference_runs
-from fer_nb_utils.results.seeds import seed_groups, trainings
+from fer_nb_utils.results.seeds import seed_groups
 
 
 def test_papers_tables_agree_with_each_other_and_with_the_data():

@@ -1,6 +1,7 @@
 """The offline pack. pip and uv are replaced: what they would fetch is checked by making a pack, not here."""
 
 import re
+import shutil
 import subprocess
 import sys
 
@@ -30,7 +31,12 @@ def commands(monkeypatch):
     return given
 
 
-def test_the_pack_is_whole(commands, tmp_path):
+def test_the_pack_is_whole(commands, tmp_path, monkeypatch):
+    clone = shutil.copytree(classroom.NOTEBOOKS, tmp_path / "clone")
+    for left in ("__pycache__/lesson.cpython-311.pyc", ".ipynb_checkpoints/transfer_learning-checkpoint.ipynb"):
+        (clone / "classroom" / left).parent.mkdir(exist_ok=True)
+        (clone / "classroom" / left).touch()  # of a teacher who has run the lesson
+    monkeypatch.setattr(classroom, "NOTEBOOKS", clone)
     page = classroom.make_pack(tmp_path / "stick", ["windows", "linux"], "3.12", False)
     stick = page.parent
     assert {path.name for path in stick.iterdir()} == {

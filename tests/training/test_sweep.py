@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -140,13 +141,24 @@ def swept(plan, faces, client, tmp_path_factory):
     return folder
 
 
+def run_with(threads, config, dataset, folder):
+    """A training without a sweep: with as many threads the sums come in the same order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return experiment.run(config, dataset, folder, "cpu")
+    finally:
+        torch.set_num_threads(before)
+
+
 def predictions(folder, names):
     return {name: (folder / name / "predictions.csv").read_bytes() for name in names}
 
 
 def test_a_sweep_equals_its_trainings_one_by_one(swept, plan, faces, tmp_path):
     for name, config in plan[0].items():
-        experiment.run(config, faces, tmp_path / name, "cpu")
+        threads = Run.load(swept / name).config["threads"]
+        run_with(threads, config, faces, tmp_path / name)
     assert predictions(tmp_path, plan[0]) == predictions(swept, plan[0])
     assert not (swept / "features").exists()
 
@@ -169,10 +181,12 @@ def test_tables_hold_what_the_runs_hold(swept, plan):
         assert row["full low"] < row["full mean"] < row["full high"]
 
 
-def test_finished_trainings_are_not_done_again(swept, plan, faces, client):
-    before = {name: (swept / name / "config.json").stat().st_mtime_ns for name in plan[0]}
-    assert run_sweep(*plan, faces, swept, client) == {}
-    assert {name: (swept / name / "config.json").stat().st_mtime_ns for name in plan[0]} == before
+def test_a_finished_training_is_not_done_again(swept, plan, faces, client, tmp_path):
+    name = next(iter(plan[0]))
+    shutil.copytree(swept / name, tmp_path / name)
+    assert run_sweep({name: plan[0][name]}, plan[1], faces, tmp_path, client) == {}
+    for file in ("config.json", "model.safetensors", "predictions.csv"):
+        assert (tmp_path / name / file).stat().st_mtime_ns == (swept / name / file).stat().st_mtime_ns
 
 
 def test_a_training_that_fails_is_tried_once_more_and_named_while_others_go_on(faces, client, tmp_path, capsys):
@@ -248,8 +262,8 @@ def epochs_in(log):
 
 @pytest.fixture
 def long_plan(tmp_path):
-    """One training of half a minute: there is time to kill it in the middle."""
-    return written(tmp_path / "s.toml", FIXED | {"epochs": 15, "cached_views": 0, "trainable": "all"}, {"seed": [0]})
+    """One training of some fifteen seconds: there is time to kill it in the middle."""
+    return written(tmp_path / "s.toml", FIXED | {"epochs": 8, "cached_views": 0, "trainable": "all"}, {"seed": [0]})
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="other signals there")
@@ -289,12 +303,7 @@ def test_a_killed_worker_changes_nothing(long_plan, faces, tmp_path):
         assert driver.returncode == 0 and "seed0: validation accuracy" in printed
     killed = Run.load(tmp_path / "killed" / "seed0")
     assert [session["threads"] for session in killed.config["sessions"]] == [1, 1]  # it was under way, and went on
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        undisturbed = experiment.run(read_sweep(long_plan)[0]["seed0"], faces, tmp_path / "whole", "cpu")
-    finally:
-        torch.set_num_threads(threads)
+    undisturbed = run_with(1, read_sweep(long_plan)[0]["seed0"], faces, tmp_path / "whole")
     assert undisturbed.predictions.equals(killed.predictions)
 
 
