@@ -9,6 +9,9 @@ python tests/benchmarks/benchmark.py sweep        two trainings at once, by dask
 python tests/benchmarks/benchmark.py live         the live pipeline (aim: median 9 ms a frame, p95 15 ms)
 python tests/benchmarks/benchmark.py classify     one face: torch, folded, ONNX Runtime, OpenVINO where it is installed
 python tests/benchmarks/benchmark.py detect       a face followed against a search of every whole frame
+python tests/benchmarks/benchmark.py peers        the live pipeline against other packages: speed, memory, accuracy
+python tests/benchmarks/benchmark.py large        ten faces in frames of 3840x2160 (aim: 15 frames/s)
+python tests/benchmarks/benchmark.py film         a film against its decoding, and memory by the minute (aim: flat)
 python tests/benchmarks/benchmark.py browser      camera to overlay (aim: 12 frames/s, p95 150 ms, flat memory)
 
 `--data PATH` (or FER2013_PATH) takes FER-2013; without it the synthetic sample is used.
@@ -29,8 +32,10 @@ from itertools import product
 from pathlib import Path
 
 import click
+import cv2
 import numpy as np
 import pandas as pd
+import psutil
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -40,8 +45,10 @@ from torchvision import datasets, transforms
 from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.data.dataset import Dataset, load, split_validation
 from fer_nb_utils.live.demo import demo_clip
-from fer_nb_utils.live.detector import FaceDetector
-from fer_nb_utils.live.realtime import realtime_prediction, stage_times
+from fer_nb_utils.live.detector import FaceDetector, square
+from fer_nb_utils.live.memory import Snapshots
+from fer_nb_utils.live.outputs import annotate, video_writer
+from fer_nb_utils.live.realtime import Pipeline, realtime_prediction, stage_times
 from fer_nb_utils.networks.device import autocast, best_precision
 from fer_nb_utils.networks.export import export
 from fer_nb_utils.networks.load import Network, folded, load_network
@@ -55,6 +62,7 @@ from fer_nb_utils.training.loop import _Loop
 
 CPU = torch.device("cpu")
 PRECISION = best_precision(CPU)
+WARM_UP = 10  # frames
 
 
 @click.group()
@@ -308,6 +316,132 @@ def detect() -> None:
         times.append((middle - start, time.process_time() - middle))
     for name, each in zip(("whole frames", "followed"), 1000 * np.array(times).T, strict=True):
         print(f"{name:12} median {np.median(each):.1f} ms, p95 {np.percentile(each, 95):.1f} ms")
+
+
+@main.command()
+@click.option("--peer-python", help="Python of an environment with fer, facex, tensorflow-cpu and an OpenCV below 5.")
+@click.option("--data", help="FER-2013, on whose test images all are scored; default: as above.")
+@click.option("--images", default=7178, show_default=True, help="How many of them, drawn at random.")
+@click.option("--rounds", default=3, show_default=True, help="How often each labels the clip.")
+def peers(peer_python: str | None, data: str | None, images: int, rounds: int) -> None:
+    """Frames of the demo clip to labels, each way in a process of its own, in turns at every frame; and accuracy.
+
+    Test images are given as cut-out faces, so detection plays no part in accuracy. OpenCV's sample only detects.
+    """
+    test, frames = load(data).select("PublicTest", "PrivateTest"), [frame.image for frame in demo_clip()]
+    test = test.subset(np.random.default_rng(0).permutation(len(test))[:images])
+    pythons = dict.fromkeys(("ours", "ours, ONNX", "OpenCV"), sys.executable)
+    pythons |= dict.fromkeys(("fer", "fer, Keras", "facex"), peer_python) if peer_python else {}
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        np.save(f"{folder}/frames.npy", frames)
+        np.save(f"{folder}/faces.npy", test.images)
+        export(load_network(), Path(folder) / "faces.onnx")
+        script = Path(__file__).with_name("peers.py")
+        ask = {name: _worker([python, script, name, folder], stack) for name, python in pythons.items()}
+        seen = {name: [] for name in ask}
+        for number in [*range(WARM_UP), *range(len(frames))] + [*range(len(frames))] * (rounds - 1):
+            for name, answer in ask.items():
+                seen[name].append(answer(str(number)))
+        memory = {name: answer("memory") for name, answer in ask.items()}
+        labels = {name: answer("faces") for name, answer in ask.items()}
+    truth, private = np.array(CLASSES)[test.labels], test.usage == "PrivateTest"
+    for name, answers in seen.items():
+        clock, processor, found = zip(*answers[WARM_UP:], strict=True)
+        right = labels[name] is not None and np.array(labels[name]) == truth
+        scores = f"{np.mean(right):.3f}, PrivateTest {right[private].mean():.3f}" if labels[name] else "none"
+        print(
+            f"{name:10} {1000 / np.mean(clock):5.1f} frames/s, median {np.median(clock):.1f} ms (processor "
+            f"{np.median(processor):.1f}), a face in {np.mean([bool(each) for each in found]):.0%} of frames, "
+            f"peak {memory[name]} MiB, accuracy {scores}"
+        )
+
+
+def _worker(command: list, stack: ExitStack) -> Callable:
+    """Start peers.py; what it answers to a line."""
+    quiet = {"stderr": subprocess.DEVNULL, "text": True}
+    process = stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, **quiet))
+
+    def answer(line: str) -> object:
+        print(line, file=process.stdin, flush=True)
+        return json.loads(process.stdout.readline() or '"died"')
+
+    return answer
+
+
+@main.command()
+@click.option("--frames", default=100, show_default=True)
+def large(frames: int) -> None:
+    """Ten moving faces in frames of 3840x2160, detection to label, by torch and by ONNX Runtime, in turns."""
+    with tempfile.TemporaryDirectory() as folder:
+        export(load_network(), Path(folder) / "faces.onnx")
+        networks = {"torch": load_network(), "ONNX Runtime": load_network(Path(folder) / "faces.onnx")}
+    pipelines = {name: Pipeline(network.model, network.transform) for name, network in networks.items()}
+    clip, rows = [*demo_clip()], {name: [] for name in networks}
+    for number in range(WARM_UP + frames):
+        image = _crowd(clip, number)
+        for name, pipeline in pipelines.items():
+            start, processor = time.perf_counter(), time.process_time()
+            result = pipeline(image, number / 15)
+            label, processor = time.perf_counter(), time.process_time() - processor
+            annotate(image, result.faces)
+            whole = {"label": label - start, "processor": processor, "drawn": time.perf_counter() - start}
+            times = {key: 1000 * seconds for key, seconds in whole.items()} | result.milliseconds
+            rows[name].append({"faces": len(result.faces), **times})
+    for name, found in rows.items():
+        table = pd.DataFrame(found[WARM_UP:])
+        rates = f"{1000 / table['label'].mean():.1f} frames/s to the label, {1000 / table['drawn'].mean():.1f} drawn"
+        print(f"{name}: {table.pop('faces').mean():.1f} faces, {rates}; median ms {table.median().round(1).to_dict()}")
+
+
+def _crowd(clip: list, number: int) -> np.ndarray:
+    """A frame of 3840x2160 with two rows of five faces, each at another moment of the demo clip."""
+    image = np.full((2160, 3840, 3), 165, np.uint8)
+    for place, (row, column) in enumerate(product(range(2), range(5))):
+        frame = clip[(number + place * len(clip) // 10) % len(clip)]
+        x, y = (round(14 * turn(number / 10 + place)) for turn in (np.sin, np.cos))
+        face = cv2.resize(square(frame.image, frame.box, 0.15), (740, 740))
+        image[170 + 1080 * row + y :, 14 + 768 * column + x :][:740, :740] = face
+    return image
+
+
+@main.command()
+@click.option("--minutes", type=click.IntRange(2), default=10, show_default=True)
+def film(minutes: int) -> None:
+    """A film of the demo clip over and over, 640x480 at 25 frames/s: speed, and memory at each of its minutes."""
+    network = load_network()
+    realtime_prediction(network.model, network.transform, source="demo")  # warm-up
+    with tempfile.TemporaryDirectory() as folder:
+        path, clip = Path(folder) / "film.mp4", [frame.image for frame in demo_clip(25)]
+        with video_writer(path, 25) as write:
+            for number in range(1500 * minutes):
+                write(clip[number % len(clip)], number / 25)
+        del clip
+        decoding, memory = [_timed(_decode, path)], _MemoryByMinute()
+        table = realtime_prediction(network.model, network.transform, source=path, snapshots=memory)
+        decoding.append(_timed(_decode, path))
+    seconds = table.attrs["seconds"]
+    slope = np.polyfit(range(len(memory.rss)), memory.rss, 1)[0]
+    print(f"{len(table)} rows in {seconds:.0f} s: {60 * minutes / seconds:.1f} times real time, ", end="")
+    print(f"{seconds / np.mean(decoding):.1f} times as long as decoding")
+    print(f"MiB at each minute: {', '.join(f'{each:.1f}' for each in memory.rss)}; {slope:.2f} a minute")
+
+
+class _MemoryByMinute(Snapshots):
+    """Also notes how much memory, in MiB, the process has at each minute of the film."""
+
+    def __init__(self):
+        self.rss = []
+
+    def add(self, image: np.ndarray, faces: list, seconds: float) -> None:
+        super().add(image, faces, seconds)
+        if seconds >= 60 * len(self.rss):
+            self.rss.append(psutil.Process().memory_info().rss / 2**20)
+
+
+def _decode(path: Path) -> None:
+    capture = cv2.VideoCapture(str(path))
+    while capture.read()[0]:
+        pass
 
 
 @main.command()
