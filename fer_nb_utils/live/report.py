@@ -87,15 +87,11 @@ def write_report(table: pd.DataFrame, snapshots: Mapping[str, Snapshot], network
     """
     source, pictures = table.attrs["source"], {}
     for figure in (probabilities_over_time(table, note=source), snapshot_grid(snapshots, note=source)):
-        figure.savefig(buffer := io.BytesIO(), format="png", dpi=130)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=130)
         pictures[figure.get_suptitle()] = base64.b64encode(buffer.getvalue()).decode()
-    content = {
-        "source": source,
-        "network": network,
-        "summary": summary(table),
-        "labels": how_sure(table).round(2).to_html(border=0),
-        "at_once": table.groupby("frame")["face"].count().value_counts().sort_index().items(),
-        "figures": pictures,
-    }
+    at_once = table.groupby("frame")["face"].count().value_counts().sort_index().items()
+    content = {"source": source, "network": network, "summary": summary(table), "figures": pictures}
+    content |= {"labels": how_sure(table).round(2).to_html(border=0), "at_once": at_once}
     page = jinja2.Template(PAGE.read_text(encoding="utf-8"), autoescape=True, undefined=jinja2.StrictUndefined)
     write_text(path, page.render(content))

@@ -1,8 +1,9 @@
-// The browser's side of the live camera: shows a picture, sends frames up one at a time, and draws what comes back.
+// The browser's side of the live camera: shows a picture, sends frames up, and draws what comes back.
 
 const WIDTH = 480; // pixels of the frames sent up; faces are looked for on fewer
 const QUALITY = 0.7; // of their JPEG
 const TALLEST = 520; // pixels of the page for the picture's height, so that a telephone's film is seen whole
+const AHEAD = 2; // frames on their way at once: while the kernel looks at one, the next is taken and sent
 const BUSY = 2000; // milliseconds without an answer until the kernel is called busy
 
 const ERRORS = { NotAllowedError: "denied", NotFoundError: "no-camera", NotReadableError: "in-use" };
@@ -33,8 +34,8 @@ function render({ model, el }) {
   const reason = (code) => root.querySelector(`[data-reason="${code}"]`)?.textContent;
   const capture = document.createElement("canvas");
   let id = null; // of the session, from Start to Stop: what belongs to another one is ignored, or to another view
-  let fromBrowser, stream, times; // of the session, too
-  let asked, captured, sent; // when the kernel was asked, when a frame was taken; the video's time of the last one sent
+  let fromBrowser, stream, times, waiting; // of the session, too; when each frame on its way was taken
+  let asked; // when the kernel was asked what it has not answered yet
 
   function setState(state, error = "", text = "") {
     Object.assign(root.dataset, { state, error, source: model.get("source") });
@@ -69,7 +70,7 @@ function render({ model, el }) {
   async function start() {
     const session = (id = Math.random().toString(36).slice(2));
     Object.assign(root.dataset, { frames: 0, latency: "" });
-    times = [];
+    [times, waiting] = [[], []];
     fromBrowser = model.get("source") === "browser";
     clear(); // the last picture of a source that ended
     setState("starting", "", fromBrowser ? "If the browser asks, allow the camera." : "");
@@ -85,7 +86,7 @@ function render({ model, el }) {
       stream.getVideoTracks()[0].onended = () => end("error", "source", "The camera was unplugged or taken away.");
       await video.play();
       if (session === id) setState("running");
-      sendFrame(session);
+      sendFrames(session);
     } catch (error) {
       if (session === id) end("error", ...explain(error));
     }
@@ -128,15 +129,15 @@ function render({ model, el }) {
 
   // Frames up, and answers down
 
-  /** Send the newest frame of the browser's camera, unless it has been sent before: then the next one. */
-  function sendFrame(session) {
+  /** Send each new frame of the browser's camera, unless enough of them are on their way. */
+  function sendFrames(session) {
     if (session !== id) return;
-    if (video.currentTime === sent) return video.requestVideoFrameCallback(() => sendFrame(session));
-    sent = video.currentTime;
+    video.requestVideoFrameCallback(() => sendFrames(session));
+    if (waiting.length === AHEAD) return;
     const width = Math.min(WIDTH, video.videoWidth);
     const height = Math.round((width * video.videoHeight) / video.videoWidth);
     Object.assign(capture, { width, height }); // anew, for a telephone may be turned
-    captured = performance.now();
+    waiting.push(performance.now());
     capture.getContext("2d").drawImage(video, 0, 0, width, height);
     // toDataURL, because toBlob waits some 20 ms for the browser to be idle
     ask({ kind: "frame", data: capture.toDataURL("image/jpeg", QUALITY).split(",")[1] });
@@ -144,15 +145,13 @@ function render({ model, el }) {
 
   function receive(message) {
     if (!id || (message.view ?? id) !== id) return;
-    asked = null;
+    const taken = waiting.shift();
+    asked = waiting[0] ?? null;
     if (message.kind === "stop") end("stopped");
     else if (message.kind === "end") finish(message.text);
     else if (message.kind === "error") end("error", "source", message.text);
     else if (message.data) showFrame(message);
-    else {
-      show(message.faces, capture, performance.now() - captured);
-      sendFrame(id);
-    }
+    else show(message.faces, capture, performance.now() - taken);
   }
 
   /** Show a frame of the kernel's camera or file when it is due, and ask for the next. */
