@@ -17,7 +17,7 @@ from .memory import Snapshot
 from .outputs import COLORS
 from .realtime import summary
 
-PAGE = Path(__file__).parent / "report.html"
+PAGE = Path(__file__).parent / "session_page.html"
 
 
 def how_sure(table: pd.DataFrame) -> pd.DataFrame:
@@ -80,7 +80,7 @@ def snapshot_grid(snapshots: Mapping[str, Snapshot], note: str = "") -> Figure:
     return finish(figure, "The most confident look of each expression", note)
 
 
-def write_report(table: pd.DataFrame, snapshots: Mapping[str, Snapshot], network: str, path: Path) -> None:
+def write_page(table: pd.DataFrame, snapshots: Mapping[str, Snapshot], network: str, path: Path) -> None:
     """Write the page: probabilities over time, labels and how sure, faces at once, snapshots, the summary.
 
     `table`: of a session with frames. The page holds pictures of faces.
