@@ -36,13 +36,9 @@ class Run:
             raise UserError(f"There is no finished run in {folder}; train it first, or choose another folder.")
         published = folder / "predictions.csv.gz"
         try:
-            return cls(
-                folder,
-                completed(json.loads((folder / "config.json").read_text(encoding="utf-8"))),
-                pd.read_csv(folder / "history.csv"),
-                read_predictions(published if published.exists() else folder / "predictions.csv"),
-                json.loads((folder / "metrics.json").read_text(encoding="utf-8")),
-            )
+            read = [json.loads((folder / name).read_text(encoding="utf-8")) for name in ("config.json", "metrics.json")]
+            predictions = read_predictions(published if published.exists() else folder / "predictions.csv")
+            return cls(folder, completed(read[0]), pd.read_csv(folder / "history.csv"), predictions, read[1])
         except (OSError, ValueError) as error:  # ValueError: JSON, CSV or UTF-8 that cannot be read
             raise UserError(f"The run in {folder} is damaged ({error}); remove the folder and train again.") from error
 
