@@ -636,7 +636,7 @@ show_figure(figure)
 
 # %% [markdown]
 # On the left, `layer4` and above all its variant with four views sag below the line, and smoothed labels keep a network
-# on it; on the right, all four lie on it.
+# near it; on the right, all four are near it.
 
 # %% [markdown]
 # ## When to say "not sure"
