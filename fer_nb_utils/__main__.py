@@ -284,7 +284,7 @@ def check(path: str) -> None:
     from .data.audit import data_report
     from .data.dataset import load
 
-    click.echo(data_report(load(path or ".")))
+    click.echo(data_report(load(path.strip() or "''")))
 
 
 @data_group.command()
