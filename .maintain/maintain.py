@@ -34,11 +34,11 @@ from fer_nb_utils.results.reference_runs import FOLDER, handmade_predictions, re
 from fer_nb_utils.results.run_folder import DIGITS, Run
 from fer_nb_utils.results.seeds import over_seeds, seed_groups
 from fer_nb_utils.series.execute import COPY, INJECTED
+from fer_nb_utils.series.report import WIDGET
 from fer_nb_utils.series.tables import markdown
 
 # round the table in the README
 MARKS = ("<!-- results: written by `python .maintain publish` -->\n", "<!-- end of results -->")
-WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def update_notebooks(run_dir: Path) -> None:
@@ -69,7 +69,10 @@ def cleaned(executed: NotebookNode) -> NotebookNode:
             CoalesceStreamsPreprocessor().preprocess_cell(cell, {}, number)  # the kernel flushes where it happens to
             cell.outputs = [output for output in cell.outputs if WIDGET not in output.get("data", {})]
             for output in cell.outputs:
-                output.get("metadata", {}).clear()
+                about = output.get("metadata", {}).items()
+                kept = {kind: {"alt": own["alt"]} for kind, own in about if isinstance(own, dict) and "alt" in own}
+                if "metadata" in output:
+                    output.metadata = nbformat.from_dict(kept)
                 if output.output_type == "execute_result":
                     output.execution_count = cell.execution_count
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}

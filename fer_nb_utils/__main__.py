@@ -234,9 +234,9 @@ def live(table: Path | None, report: Path | None, checkpoint: str | None, device
     if table:
         write_table(labelled, table)
     if report:
-        from .live.report import write_report  # now, for matplotlib takes a second to import
+        from .live.session_page import write_page  # now, for matplotlib takes a second to import
 
-        write_report(labelled, snapshots, network.name, report)
+        write_page(labelled, snapshots, network.name, report)
     click.echo(summary(labelled))  # last: a terminal that was closed cannot show it
     for written in filter(None, (table, report, labelled.attrs["video"])):
         click.echo(f"written: {Path(written).absolute()}")
@@ -284,7 +284,7 @@ def check(path: str) -> None:
     from .data.audit import data_report
     from .data.dataset import load
 
-    click.echo(data_report(load(path)))
+    click.echo(data_report(load(path.strip() or "''")))
 
 
 @data_group.command()

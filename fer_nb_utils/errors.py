@@ -14,4 +14,4 @@ class WeightsError(UserError):
 
 
 class DivergedError(UserError):
-    """The training loss is no longer finite."""
+    """The loss of a training is no longer finite."""

@@ -230,8 +230,8 @@ show_test_sets(paper, work.reference)
 # ## Is the difference more than chance?
 #
 # Two kinds of chance count: that of training, which only several seeds show, and that of which images were in the test,
-# which is the same for both networks. The t-test takes both; Holm's correction (`p_holm`) makes up for the number of
-# comparisons. Below .05 we call it a difference. `seeds_needed` says how many seeds a network would find a difference
+# which is the same for both networks. The t-test takes both; Holm's correction (*p holm*) makes up for the number of
+# comparisons. Below .05 we call it a difference. *seeds needed* says how many seeds a network would find a difference
 # as large as the one seen, where it is not found yet; infinity means that the test images are too few for it.
 
 
@@ -474,7 +474,10 @@ def show_claims(networks, fc, layer4, place, features=None):
     checked = check_claims(networks, fc, layer4, features).drop(columns="where")
     checked = checked.set_axis(RULES.index).rename_axis("")
     place.save_table(checked, "claims", note=common_protocol(networks))
-    display(Markdown(markdown(checked)))
+    text = markdown(checked.drop(columns="departures"))
+    for departures, rows in checked.groupby("departures", sort=False):
+        text += f"\n\n*Departures* ({', '.join(rows.index)}): {departures}."
+    display(Markdown(text))
     return checked
 
 

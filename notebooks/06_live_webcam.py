@@ -53,7 +53,7 @@ import pandas as pd
 import torch
 
 from fer_nb_utils.classes import CLASS_COLORS, CLASSES
-from fer_nb_utils.live import demo, report
+from fer_nb_utils.live import demo, session_page
 from fer_nb_utils.live.detector import FaceDetector, face_crop
 from fer_nb_utils.live.memory import Snapshots
 from fer_nb_utils.live.outputs import annotate
@@ -255,7 +255,7 @@ for axis in axes.flat:
     axis.axis("off")
 for axis, (title, picture) in zip(axes.flat, pictures.items(), strict=False):
     axis.imshow(picture[:, :, ::-1])
-    axis.set_title(title, fontsize=9)
+    axis.set_title(title, fontsize=9, parse_math=False)  # a file's name may hold dollars
 figure.suptitle("What the pipeline sees")
 show_figure(figure, photographs=True)
 
@@ -266,7 +266,7 @@ show_figure(figure, photographs=True)
 # follow, and where the network sticks to its opinion. The band below is the label that was shown.
 
 # %% tags=["nbval-ignore-output"]
-figure = report.probabilities_over_time(table, shown_by_clip, note=note)
+figure = session_page.probabilities_over_time(table, shown_by_clip, note=note)
 work.save_figure(figure, "live_probabilities")
 show_figure(figure)
 
@@ -358,15 +358,15 @@ show_figure(figure)
 # second.
 
 # %% tags=["nbval-ignore-output"]
-figure = report.snapshot_grid(snapshots, note=note)
+figure = session_page.snapshot_grid(snapshots, note=note)
 if source == "demo":  # people's faces are not written to the disk unasked
     work.save_figure(figure, "fig5_snapshots")
 show_figure(figure, photographs=True)
 
 # %% [markdown]
-# For your own session, above, write `show_figure(report.snapshot_grid(camera.snapshots))` in a new cell. To keep that
-# picture, `report.snapshot_grid(camera.snapshots).savefig("me.png")`; to forget it, clear that cell's
-# output and `camera.snapshots.clear()`.
+# For your own session, above, write `show_figure(session_page.snapshot_grid(camera.snapshots))` in a new cell. To keep
+# that picture, `session_page.snapshot_grid(camera.snapshots).savefig("me.png")`; to forget it, clear that cell's output
+# and `camera.snapshots.clear()`.
 
 # %% [markdown]
 # ## Where is disgust?

@@ -652,7 +652,7 @@ if (beyond / "disgust.csv").exists():
 # %%
 counts = next(iter(reference_runs().values())).config["data"]["counts"]["Training"]
 real_shares = np.array([counts[name] for name in CLASSES]) / counts["all"]
-depths = {"layer4": "resnet18_layer4_seed0", "all layers": "resnet18_all_64px"}
+depths = {"layer4": "resnet18_layer4_seed0", "all layers, smoothed": "resnet18_all_64px"}
 shown = {name: reference_runs()[run] for name, run in depths.items()}
 panels = {name: by_tau(run.predictions, real_shares) for name, run in shown.items()}
 show_tau(panels, work.reference, "FER-2013, PrivateTest, ResNet18, 64 px")

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -52,6 +53,9 @@ def test_version():
     ("arguments", "message"),
     [
         ("data check /no/such/place.zip", "/no/such/place.zip"),
+        ("data check ''", "'' does not exist: give the path"),
+        ("run --device meta --only 02", "The device 'meta' is not available here"),
+        ("run -p image_size 1000000", "image_size is 1000000; it must be from 32 to 1024"),
         ("run --profile fast", "choose one of laptop, paper, sample"),
         ("run --profile odd.toml", "odd.toml: parameters is 3"),
         ("run --profile paper", "give --data PATH or set FER2013_PATH"),
@@ -76,7 +80,7 @@ def test_a_users_mistake_is_one_line_and_exit_2(arguments, message, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     (tmp_path / "broken.zip").write_bytes(b"PK not really")
     (tmp_path / "odd.toml").write_text("parameters = 3")
-    answer = call(*arguments.split())
+    answer = call(*shlex.split(arguments))
     assert answer.exit_code == 2 and answer.stdout == ""
     assert message in answer.stderr and answer.stderr.count("\n") == 1
     assert {path.name for path in tmp_path.iterdir()} == {"broken.zip", "odd.toml"}

@@ -184,3 +184,15 @@ def test_the_committed_notebooks_come_from_one_execution():
         line for line in printed(NAMES[4]).splitlines() if line.startswith("resnet18 ") and seconds in line.split()
     ]
     assert len(costs) == 1 and accuracy in costs[0].split()
+    for model, name in (("resnet34", NAMES[2]), ("resnet50", NAMES[3])):  # and 03 and 04 of theirs: accuracy, F1, AUC
+        (tested,) = re.findall(r"^full +350 +([\d.]+) +([\d.]+) +([\d.]+)", printed(name), re.MULTILINE)
+        (told,) = (line for line in printed(NAMES[4]).splitlines() if re.match(rf"{model} +ours .* 350 ", line))
+        assert set(tested) <= set(told.split())
+
+
+def test_every_committed_picture_has_an_alternative_text():
+    for name in NAMES:
+        for cell in nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4).cells:
+            for output in cell.get("outputs", []):
+                for kind in [kind for kind in output.get("data", {}) if kind.startswith("image/")]:
+                    assert output.metadata[kind]["alt"], (name, cell.source)

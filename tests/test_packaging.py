@@ -33,6 +33,17 @@ def pins():
     return {canonicalize_name(r.name): str(r.specifier) for r in requirements}
 
 
+def test_the_package_stays_small():
+    """7,500 lines of Python, JavaScript and CSS, and no function of Python as long as sixty."""
+    files = [path for kind in ("py", "js", "css") for path in (ROOT / "fer_nb_utils").rglob(f"*.{kind}")]
+    texts = {path: path.read_text(encoding="utf-8") for path in files}
+    assert sum(text.count("\n") for text in texts.values()) <= 7500
+    for path, text in texts.items():
+        for node in ast.walk(ast.parse(text)) if path.suffix == ".py" else ():
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                assert node.end_lineno - node.lineno + 1 < 60, f"{path}: {node.name}"
+
+
 def test_the_same_packages_are_pinned_and_ranged():
     assert pins().keys() == ranges().keys()
 

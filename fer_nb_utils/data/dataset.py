@@ -15,14 +15,11 @@ from . import formats
 from .cache import cached, log
 from .formats import Decoded
 
-PUBLISHED = pd.DataFrame(
-    {
-        "Training": (3995, 436, 4097, 7215, 4965, 4830, 3171),
-        "PublicTest": (467, 56, 496, 895, 607, 653, 415),
-        "PrivateTest": (491, 55, 528, 879, 626, 594, 416),
-    },
-    index=CLASSES,
-)  # images of FER-2013, per class and usage
+PUBLISHED = pd.DataFrame({  # images of FER-2013, per class and usage
+    "Training": (3995, 436, 4097, 7215, 4965, 4830, 3171),
+    "PublicTest": (467, 56, 496, 895, 607, 653, 415),
+    "PrivateTest": (491, 55, 528, 879, 626, 594, 416),
+}, index=CLASSES)  # fmt: skip
 SAMPLE = "synthetic sample"
 
 

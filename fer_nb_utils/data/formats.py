@@ -104,17 +104,20 @@ def signature(path: Path) -> str:
     return hashlib.sha256("\n".join([str(path.resolve()), *lines]).encode(errors="surrogateescape")).hexdigest()[:16]
 
 
-def _walk(folder: Path, prefix: str = "", above: tuple[str, ...] = ()) -> Iterator[tuple[str, os.stat_result]]:
-    """Name and stat of the files below `folder`; links are followed, but not back to a folder `above`."""
-    real = os.path.realpath(folder)
-    if real in above:
-        return
+def _walk(folder: Path, prefix: str = "", tops: tuple[Path, ...] = ()) -> Iterator[tuple[str, os.stat_result]]:
+    """Name and stat of the files below `folder`; links are followed, but neither into one of `tops` (the data set's own
+    folder, and those that links led to), where the files are found anyway, nor to a folder above one."""
+    tops = tops or (folder.resolve(),)
     with os.scandir(folder) as entries:
         entries = sorted(entries, key=lambda entry: entry.name)
     for entry in entries:
         name = prefix + entry.name
         if entry.is_dir() and not _is_junk((entry.name,)):
-            yield from _walk(Path(entry.path), f"{name}/", (*above, real))
+            target = Path(entry.path).resolve()
+            if not entry.is_symlink():
+                yield from _walk(Path(entry.path), f"{name}/", tops)
+            elif not any(target.is_relative_to(top) or top.is_relative_to(target) for top in tops):
+                yield from _walk(Path(entry.path), f"{name}/", (*tops, target))
         elif entry.is_file() or entry.is_symlink():  # a link to nowhere fails when it is read, if it is
             yield name, entry.stat(follow_symlinks=entry.is_file())
 

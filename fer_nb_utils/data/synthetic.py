@@ -40,16 +40,11 @@ def random_identity(rng: np.random.Generator) -> Identity:
 def random_view(rng: np.random.Generator) -> View:
     """Draw a pose, a light and the camera's faults, framed as tightly as FER-2013."""
     return View(
-        shift=tuple(rng.normal(0, 0.02, 2)),
-        scale=rng.uniform(1.1, 1.45),
-        tilt=rng.normal(0, 6),
-        yaw=rng.normal(0, 0.18),
-        light=(rng.uniform(-0.7, 0.7), rng.uniform(-0.7, -0.1)),
-        ambient=rng.uniform(0.35, 0.6),
-        gain=rng.uniform(0.8, 1.2),
-        blur=abs(rng.normal(0, 0.4)),
+        shift=tuple(rng.normal(0, 0.02, 2)), scale=rng.uniform(1.1, 1.45), tilt=rng.normal(0, 6),
+        yaw=rng.normal(0, 0.18), light=(rng.uniform(-0.7, 0.7), rng.uniform(-0.7, -0.1)),
+        ambient=rng.uniform(0.35, 0.6), gain=rng.uniform(0.8, 1.2), blur=abs(rng.normal(0, 0.4)),
         noise=rng.uniform(0, 5),
-    )
+    )  # fmt: skip
 
 
 def draw_face(

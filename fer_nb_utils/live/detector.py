@@ -35,7 +35,7 @@ DARKEST = 40  # mean grey of a crop, 0 to 255
 # than that of the whole frame, so boxes differ by a few pixels.
 SEARCH_ALL = 0.2  # seconds after which the whole frame is searched again, for faces that have come
 ALONE = 1.0  # seconds after which a face counts as alone: until then one that has gone may come back
-ROOM = 0.25  # of a box's side in which it may have moved on each side since the last frame
+NEAR = 0.25  # of a box's side in which it may have moved on each side since the last frame
 SIZES = 0.75, 1.35  # of the last box's side
 
 
@@ -79,7 +79,7 @@ class FaceDetector:
     def _near(self, frame: np.ndarray) -> np.ndarray:
         """Boxes int64 (n, 4) round the place of the last frame's only face."""
         x, y, side, _ = self._last[0]
-        room = round(ROOM * side)
+        room = round(NEAR * side)
         left, top = max(x - room, 0), max(y - room, 0)
         part = frame[top : y + side + room, left : x + side + room]
         return self._search(part, len(frame), *(side * size for size in SIZES)) + (left, top, 0, 0)

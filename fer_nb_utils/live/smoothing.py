@@ -8,6 +8,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 
 from ..classes import CLASSES, NOT_SURE
+from ..errors import UserError
 
 SAME_FACE = 0.3  # least overlap of a face with itself in the frame before
 # Of 2,872 validation images the calibrated embedded network is surer than this of 91 %, and right about 71 % of them;
@@ -53,10 +54,12 @@ class Smoother:
 
     `time_constant`: seconds until a lasting change is shown by 63 %; 0 shows each frame's own probabilities.
     `display_duration`: seconds that a face is held for the same expression at least, as in the paper. `threshold`: the
-    probability, 0 to 1, below which an expression, held or not, is no label.
+    probability, 0 to 1, below which an expression, held or not, is no label. Raises UserError for others.
     """
 
     def __init__(self, time_constant: float = 0.3, display_duration: float = 0.5, threshold: float = SURE):
+        if min(time_constant, display_duration) < 0 or not 0 <= threshold <= 1:
+            raise UserError("Smoothing and display duration are seconds from 0 on, the threshold lies between 0 and 1.")
         self.time_constant = time_constant
         self.display_duration = display_duration
         self.threshold = threshold

@@ -15,10 +15,11 @@ CPU_FACTS = Path("/proc/cpuinfo")  # Linux alone tells the processor's name in a
 def choose_device(device: str = "auto") -> torch.device:
     """ "auto" -> the first of CUDA, Apple's MPS, CPU that is there. Raises UserError for a device that is not."""
     if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+        device = next(name for name in there if there[name])
     try:
         chosen = torch.device(device)
-        torch.empty(1, device=chosen)
+        torch.empty(1, device=chosen).cpu()  # which the device "meta" cannot
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"The device {device!r} is not available here; use auto or cpu.") from error
     return chosen
@@ -28,6 +29,8 @@ def device_name(device: torch.device) -> str:
     """The hardware's own name where it tells, for the record of a run."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
+    if device.type == "mps":
+        return f"{platform.processor() or platform.machine()} GPU"
     facts = CPU_FACTS.read_text(encoding="utf-8", errors="replace") if CPU_FACTS.exists() else ""
     names = [line.partition(":")[2].strip() for line in facts.splitlines() if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()

@@ -12,6 +12,9 @@ from ..networks.resnets import build_model, load_checkpoint
 from .measures import read_predictions
 
 DIGITS = "%.6g"  # of written numbers, significant: fixed decimals would tie small probabilities and change the AUC
+# Revisions of the training code -> the one that they differ from in rounding alone: small maps as matrix products. The
+# same training (ResNet34, layer4, 4 epochs, learning rate .0001) validated at .5327 without and at .5331 with them.
+SAME_BUT_ROUNDING = dict.fromkeys(("75fbbf2c49a6", "f796c24bb7fe"), "1efccf0d7eae")  # the second names more files
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,9 @@ class Run:
             raise UserError(f"There is no finished run in {folder}; train it first, or choose another folder.")
         published = folder / "predictions.csv.gz"
         try:
-            return cls(
-                folder,
-                completed(json.loads((folder / "config.json").read_text(encoding="utf-8"))),
-                pd.read_csv(folder / "history.csv"),
-                read_predictions(published if published.exists() else folder / "predictions.csv"),
-                json.loads((folder / "metrics.json").read_text(encoding="utf-8")),
-            )
+            read = [json.loads((folder / name).read_text(encoding="utf-8")) for name in ("config.json", "metrics.json")]
+            predictions = read_predictions(published if published.exists() else folder / "predictions.csv")
+            return cls(folder, completed(read[0]), pd.read_csv(folder / "history.csv"), predictions, read[1])
         except (OSError, ValueError) as error:  # ValueError: JSON, CSV or UTF-8 that cannot be read
             raise UserError(f"The run in {folder} is damaged ({error}); remove the folder and train again.") from error
 
@@ -57,11 +56,8 @@ class Run:
     def protocol_parts(self) -> list[str]:
         """The protocol piece by piece, so that several runs' can be compared."""
         config, epochs = self.config, self.config["epochs_run"]
-        parts = [
-            config["data"]["name"],
-            f"initial weights {config['weights_label']}",
-            f"trained: {config['trainable']}",
-        ]
+        parts = [config["data"]["name"], f"initial weights {config['weights_label']}"]
+        parts += [f"trained: {config['trainable']}"]
         parts += [f"{100 * config['train_share']:g} % of train"] if config["train_share"] < 1 else []
         parts += ["leak-free train"] if config["leak_free_train"] else []
         parts += [f"{config['image_size']} px", f"{epochs} epoch{'s' * (epochs != 1)}"]

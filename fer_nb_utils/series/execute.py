@@ -105,20 +105,12 @@ def _execute(job: Job, copy: Path, timeout: int, folder: Path) -> dict | None:
     """Run one notebook into its copy; None, or what went wrong."""
     changed = {name: value for name, value in job.parameters.items() if value != job.defaults[name]}
     started = []
+    options = {"kernel_name": "python3", "kernel_manager_class": OwnKernel, "language": "python", "cwd": folder}
+    options |= {"progress_bar": {"desc": job.name, "leave": False} if sys.stderr.isatty() else False}
+    options |= {"on_cell_start": lambda cell, cell_index: started.append(cell_index), "execution_timeout": timeout}
     with atomic_path(copy) as temporary:
         try:
-            papermill.execute_notebook(
-                nbformat.from_dict(job.notebook),
-                temporary,
-                changed,
-                kernel_name="python3",
-                kernel_manager_class=OwnKernel,
-                language="python",
-                cwd=folder,
-                execution_timeout=timeout,
-                progress_bar={"desc": job.name, "leave": False} if sys.stderr.isatty() else False,
-                on_cell_start=lambda cell, cell_index: started.append(cell_index),
-            )
+            papermill.execute_notebook(nbformat.from_dict(job.notebook), temporary, changed, **options)
         except PapermillExecutionError as error:
             code = [line for line in error.source.splitlines() if line and not line.startswith("#")]
             cell = f"[{error.exec_count}] ({code[0] if code else ''})"

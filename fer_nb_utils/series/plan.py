@@ -22,7 +22,6 @@ PROFILES = Path(__file__).parent / "profiles"
 # the keys of a profile and of each of its notebooks, with their defaults; times in seconds
 PROFILE = {"title": "", "cell_timeout": 14_400, "parameters": {}, "notebooks": {}}
 NOTEBOOK = {"budget": 600, "parameters": {}}
-MADE_OF = (".py", ".js", ".css", ".json", ".csv", ".gz", ".safetensors")  # files of the package that results rest on
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ def plan(
     refuse_unknown(set(given), set().union(*(defaults[name] for name in chosen)), ", ".join(chosen))
     parameters = {name: _parameters(name, profile, given, defaults[name], run_dir) for name in chosen}
 
-    files = (path for path in sorted(PACKAGE.rglob("*")) if path.suffix in MADE_OF)
+    files = (path for path in sorted(PACKAGE.rglob("*")) if path.is_file() and path.suffix != ".pyc")
     content = b"".join(path.relative_to(PACKAGE).as_posix().encode() + path.read_bytes() for path in files)
     package = hashlib.sha256(content).hexdigest()
     fingerprint = cache(_fingerprint)

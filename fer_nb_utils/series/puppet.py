@@ -36,9 +36,9 @@ class Puppet(ipywidgets.VBox):
         self.network = ipywidgets.Dropdown(options=list(networks), description="network", layout=width(260))
         self.start = ipywidgets.Dropdown(options=CLASSES, value="neutral", description="start from", layout=width(260))
         self.person = ipywidgets.BoundedIntText(value=3, max=9999, description="person", layout=width(180))
-        self.units = {unit: _slider(f"AU {unit} {name}", 0, 1) for unit, name in UNITS.items()}
-        self.light = _slider("light, from left to right", -0.9, 0.9, -0.25)
-        self.yaw, self.tilt = _slider("turned", -0.4, 0.4), _slider("tilted, degrees", -25, 25)
+        self.units = {unit: _knob(f"AU {unit} {name}", 0, 1) for unit, name in UNITS.items()}
+        self.light = _knob("light, from left to right", -0.9, 0.9, -0.25)
+        self.yaw, self.tilt = _knob("turned", -0.4, 0.4), _knob("tilted, degrees", -25, 25)
         self.face, self.answer = ipywidgets.HTML(layout=width(230)), ipywidgets.HTML(layout=width(282))
         self.start.observe(self._express, "value")
         for control in (self.network, self.person, self.light, self.yaw, self.tilt, *self.units.values()):
@@ -73,6 +73,7 @@ class Puppet(ipywidgets.VBox):
         self.answer.value = bars(dict(zip(CLASSES, answer, strict=True)), {best: ("#8c4a00", " ◂")})
 
 
+@plt.rc_context({"text.parse_math": False})  # a network may have dollars in its name
 def puppet_sheet(network: Network, person: int = 3) -> Figure:
     """The seven expressions of one person at full strength, each above the network's seven probabilities."""
     identity = random_identity(np.random.default_rng(person))
@@ -92,5 +93,5 @@ def puppet_sheet(network: Network, person: int = 3) -> Figure:
     return figure
 
 
-def _slider(text: str, low: float, high: float, value: float = 0.0) -> ipywidgets.FloatSlider:
+def _knob(text: str, low: float, high: float, value: float = 0.0) -> ipywidgets.FloatSlider:
     return slider(text, 268, low, high, value, (high - low) / 50)

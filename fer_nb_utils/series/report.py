@@ -16,6 +16,7 @@ from ..paths import ROOT, TEMPLATES
 from .results_json import kept_apart, results
 from .tables import format_number
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
 PREVIEW = (960, 720)  # pixels: twice what the page shows, for fine screens and for a page sent without its folder
 
 
@@ -46,6 +47,8 @@ def notebook_html(path: Path) -> str:
     )  # no scripts from elsewhere: the page is read without network, and holds no formula
     for cell in notebook.cells:  # pictures of the repository are embedded; nbconvert takes none from above its folder
         cell.source = cell.source.replace("](../figures/", "](figures/")
+        shown = [each for each in cell.get("outputs", ()) if WIDGET not in each.get("data", {})]
+        cell.update({"outputs": shown} if cell.cell_type == "code" else {})
     resources = {"metadata": {"name": path.stem, "path": str(ROOT)}}
     body, _ = exporter.from_notebook_node(notebook, resources=resources)
     return body
@@ -73,13 +76,11 @@ def _figure(path: Path, captions: dict[str, dict]) -> dict:
         title, note = (image.info.get(key, "") for key in ("Title", "Description"))
         image = image.convert("RGB")
     image.thumbnail(PREVIEW, Image.Resampling.LANCZOS)
-    image.save(buffer := io.BytesIO(), "WEBP", quality=80)
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=80)
     known = max((name for name in captions if path.stem.startswith(name)), key=len, default="")
     caption = captions.get(known) or {"title": title or path.stem.replace("_", " ").capitalize(), "text": ""}
-    return caption | {
-        "note": note,
-        "order": list(captions).index(known) if known else len(captions),
-        "size": image.size,
-        "preview": base64.b64encode(buffer.getvalue()).decode(),
-        "svg": path.with_suffix(".svg").exists(),
-    }
+    order = list(captions).index(known) if known else len(captions)
+    preview = base64.b64encode(buffer.getvalue()).decode()
+    svg = path.with_suffix(".svg").exists()
+    return caption | {"note": note, "order": order, "size": image.size, "preview": preview, "svg": svg}

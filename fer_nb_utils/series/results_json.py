@@ -38,7 +38,8 @@ def results(run_dir: Path) -> dict:
     found = {"profile": None, "notebooks": {}}
     if (run_dir / "run.json").exists():
         with kept_apart("run.json", unreadable):
-            found |= json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
+            record = json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
+            found |= record | {"notebooks": {name: dict(entry) for name, entry in record["notebooks"].items()}}
     found |= {
         "data_sets": _data_sets(_read_runs(run_dir, unreadable)),
         "reference": _reference(),
@@ -80,6 +81,7 @@ def _record(run: Run) -> dict:
     classes = {name: {label: dict(row) for label, row in of["per_class"].items()} for name, of in run.metrics.items()}
     for label, row in _plain(table2_intervals({"": run.predictions})).items():
         classes["full"][label] |= row
+    pd.DataFrame(table1).loc[list(MEASURES)].astype(float)  # raises for what is no number
     settings = {key: value for key, value in run.config.items() if key not in ELSEWHERE} | {"protocol": run.protocol}
     data = {key: run.config["data"][key] for key in DATA}
     return {"run": run, "data": data, "runs": settings, "table1": table1, "per_class": classes}

@@ -30,7 +30,7 @@ def show_figure(figure: plt.Figure, photographs: bool = False) -> None:
 
 def show_table(table: pd.DataFrame, decimals: int = 3, note: str = "") -> None:
     """Display a table with rounded numbers and a note below it, whole in both plain text and HTML."""
-    text = formatted(table, decimals)
+    text = formatted(table, decimals).rename(columns=lambda name: str(name).replace("_", " "))  # so that it can wrap
     plain, html = text.to_string(), text.to_html(border=0)
     if note:
         plain, html = f"{plain}\n{note}", f"{html}\n<p><em>{escape(note)}</em></p>"

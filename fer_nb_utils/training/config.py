@@ -7,7 +7,7 @@ from ..networks.device import PRECISIONS
 from ..networks.resnets import MODELS, TRAINABLE
 
 CHOICES = {"model": MODELS, "trainable": TRAINABLE, "precision": ("auto", *PRECISIONS)}
-AT_LEAST = {"image_size": 32, "epochs": 1, "batch_size": 2, "weight_decay": 0, "cached_views": 0, "seed": 0}
+AT_LEAST = {"epochs": 1, "batch_size": 2, "weight_decay": 0, "cached_views": 0, "seed": 0}
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class TrainConfig:
             if getattr(self, name) not in choices:
                 raise UserError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(choices)}.")
         limits = {name: (getattr(self, name) >= least, f"at least {least}") for name, least in AT_LEAST.items()} | {
+            "image_size": (32 <= self.image_size <= 1024, "from 32 to 1024"),
             "learning_rate": (self.learning_rate > 0, "above zero"),
             "label_smoothing": (0 <= self.label_smoothing < 1, "at least 0 and below 1"),
             "train_share": (0 < self.train_share <= 1, "above 0 and at most 1"),

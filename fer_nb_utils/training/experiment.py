@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -26,7 +27,7 @@ from ..networks.resnets import Weights, assemble, read_weights
 from ..networks.transforms import Preprocess
 from ..results.calibration import fit_temperature
 from ..results.measures import metrics, read_predictions
-from ..results.run_folder import DIGITS, Run, completed, is_finished
+from ..results.run_folder import DIGITS, SAME_BUT_ROUNDING, Run, completed, is_finished
 from .config import TrainConfig
 from .features import FeaturePool
 from .loop import fit
@@ -50,13 +51,9 @@ def run(
     the training diverges.
     """
     folder = Path(folder)
-    settings = {
-        **dataclasses.asdict(config),
-        "weights": Path(config.weights).name,  # the hash says which file; where it lay is nobody's business
-        "fingerprint": dataset.fingerprint,
-        "recipe": recipe(config),
-        "source_revision": source_revision(),
-    }
+    settings = dataclasses.asdict(config) | {"fingerprint": dataset.fingerprint}
+    settings |= {"weights": Path(config.weights).name}  # its hash says which it is; where it lay is nobody's business
+    settings |= {"recipe": recipe(config), "source_revision": source_revision()}
     busy = f"Another process trains in {folder}: wait for it, or choose another folder."
     with locked(folder.with_name(f".{folder.name}.lock"), busy):
         try:
@@ -101,7 +98,8 @@ def repeat(config: dict, dataset: Dataset, folder: str | Path, weights: str | No
         raise UserError(f"{again.weights} is not the file of initial weights of that run; give {config['weights']}.")
     if other := [key for key, value in recipe(again).items() if (config["recipe"] or {}).get(key, value) != value]:
         raise UserError(f"That run was made with another {', '.join(other)} than the code here has; see its config.")
-    if config["source_revision"] != source_revision():
+    former, now = (SAME_BUT_ROUNDING.get(each, each) for each in (config["source_revision"], source_revision()))
+    if former != now:
         print("The training code has changed since that run: expect other numbers.", file=sys.stderr)
     return run(again, dataset, folder, device)
 
@@ -134,29 +132,20 @@ def _train_and_test(
     total, trained = count_parameters(model)
     write_json(folder / "config.json", {
         **_settings_of(folder),
-        "weights_kind": weights.kind,
-        "weights_label": weights.label,
-        "precision": precision,
-        "epochs_run": len(history),
+        "weights_kind": weights.kind, "weights_label": weights.label,
+        "precision": precision, "epochs_run": len(history),
         "best_epoch": int(history["epoch"][history["validation_accuracy"].argmax()]),
         "temperature": temperature,
         "data": {
-            "name": dataset.name,
-            "fingerprint": dataset.fingerprint,
-            "source": Path(dataset.source).name,
-            "synthetic": dataset.synthetic,
-            "counts": dataset.counts().to_dict(),
-            "train_images": len(train),
-            "validation_images": len(validation),
-            "twins_in_train": twins,
+            "name": dataset.name, "fingerprint": dataset.fingerprint, "source": Path(dataset.source).name,
+            "synthetic": dataset.synthetic, "counts": dataset.counts().to_dict(),
+            "train_images": len(train), "validation_images": len(validation), "twins_in_train": twins,
         },
         "versions": versions(),
         **{key: sessions[-1][key] for key in ("device", "device_name", "threads")},
         "sessions": sessions,
-        "seconds": round(history["seconds"].sum(), 1),
-        "preparation_seconds": round(preparation_seconds, 1),
-        "parameters": total,
-        "trained_parameters": trained,
+        "seconds": round(history["seconds"].sum(), 1), "preparation_seconds": round(preparation_seconds, 1),
+        "parameters": total, "trained_parameters": trained,
         "multiply_adds": multiply_adds(model, config.image_size),
         "latency_ms": round(latency_ms(model, config.image_size), 2),
         "latency_device": f"{device_name(torch.device('cpu'))}, one thread",
@@ -173,12 +162,10 @@ def _begin_session(config: TrainConfig, folder: Path, device: torch.device) -> l
     sessions = json.loads(record.read_text(encoding="utf-8")) if record.exists() else []
     chosen = best_precision(device) if config.precision == "auto" else config.precision
     session = {
-        "device": device.type,
-        "device_name": device_name(device),
-        "threads": torch.get_num_threads(),
+        "device": device.type, "device_name": device_name(device), "threads": torch.get_num_threads(),
         "precision": sessions[0]["precision"] if sessions else chosen,
         "began": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    }  # fmt: skip
     if sessions and sessions[-1]["device_name"] != session["device_name"]:
         print(f"{folder.name} began on {sessions[-1]['device_name']} and goes on on {session['device_name']}.")
     write_json(record, [*sessions, session])
@@ -196,8 +183,12 @@ def _answers(model: ResNet, images: Dataset, config: TrainConfig) -> np.ndarray:
 
 def _settings_of(folder: Path) -> dict:
     """The settings of the run in `folder`; empty where there is none."""
-    path = folder / SETTINGS
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for name in (SETTINGS, "config.json"):
+        with suppress(OSError, ValueError):  # there is none, or something else of this name
+            found = json.loads((folder / name).read_text(encoding="utf-8"))
+            if isinstance(found, dict) and {"model", "trainable", "fingerprint"} <= found.keys():
+                return found
+    return {}
 
 
 def _make_room(folder: Path, settings: dict) -> None:
@@ -206,7 +197,7 @@ def _make_room(folder: Path, settings: dict) -> None:
         found = _settings_of(folder)
         if found == settings:
             return
-        if not found and not is_finished(folder):
+        if not found:
             raise UserError(f"{folder} holds something else than a training run; choose another folder.")
         asides = (folder.with_name(f"{folder.name}.previous-{number}") for number in count(1))
         aside = folder.rename(next(path for path in asides if not path.exists()))

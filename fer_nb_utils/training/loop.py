@@ -57,9 +57,7 @@ def fit(
     history, best = state["history"], state["best"]
     if len(history) < config.epochs:
         start = time.perf_counter()
-        train_source, validation_source = _sources(
-            model, config, train, validation, folder, device, precision, pool or FeaturePool(train)
-        )
+        sources = _sources(model, config, train, validation, folder, device, precision, pool or FeaturePool(train))
         if config.cached_views:
             state["preparation_seconds"] += time.perf_counter() - start
     labels = torch.from_numpy(validation.labels).to(device)
@@ -67,11 +65,11 @@ def fit(
         for epoch in range(len(history) + 1, config.epochs + 1):
             start = time.perf_counter()
             with small_maps_as_matrices(head):
-                train_loss, train_accuracy = loop.epoch(epoch, train_source)
-                loss, accuracy = loop.evaluate(validation_source, labels)
+                train_loss, train_accuracy = loop.epoch(epoch, sources[0])
+                loss, accuracy = loop.evaluate(sources[1], labels)
+            loop.check(loss, epoch)  # the last step may have spoiled the weights
             if accuracy > best["accuracy"]:
-                weights = {name: tensor.clone() for name, tensor in head.state_dict().items()}
-                best |= {"accuracy": accuracy, "head": weights}
+                best |= {"accuracy": accuracy, "head": {name: each.clone() for name, each in head.state_dict().items()}}
             history.append({
                 "epoch": epoch, "train_loss": train_loss, "train_accuracy": train_accuracy, "validation_loss": loss,
                 "validation_accuracy": accuracy, "learning_rate": loop.learning_rate,
@@ -115,11 +113,7 @@ class _Loop:
                 with autocast(self.device, self.precision):
                     logits = self.head(inputs).float()
                     loss = F.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
-                if not math.isfinite(loss.item()):
-                    raise DivergedError(
-                        f"The training loss became {loss.item()} in epoch {epoch}, with learning_rate "
-                        f"{self.config.learning_rate}: lower it."
-                    )
+                self.check(loss.item(), epoch)
                 self.optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 self.optimizer.step()
@@ -127,6 +121,12 @@ class _Loop:
                 correct += (logits.detach().argmax(dim=1) == labels).sum().item()
                 bar.update(len(indices))
         return loss_sum / len(order), correct / len(order)
+
+    def check(self, loss: float, epoch: int) -> None:
+        """Raise DivergedError for a loss that is not finite."""
+        if not math.isfinite(loss):
+            rate = self.config.learning_rate
+            raise DivergedError(f"The loss became {loss} in epoch {epoch}, with learning_rate {rate}: lower it.")
 
     @torch.inference_mode()
     def evaluate(self, source: AugmentedImages | CachedFeatures, labels: Tensor) -> tuple[float, float]:

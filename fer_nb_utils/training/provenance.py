@@ -11,15 +11,15 @@ import torch
 
 from .. import __version__
 from ..networks.transforms import IMAGENET_MEAN, IMAGENET_STD, Augment
+from ..paths import PACKAGE
 from .config import TrainConfig
 from .loop import WARM_UP
 
-PACKAGE = Path(__file__).resolve().parents[1]
 # what decides the numbers of a training; an edit anywhere else leaves them as they are
 SOURCES = (
-    "data/audit.py", "data/dataset.py", "networks/device.py", "networks/prediction.py", "networks/resnets.py",
-    "networks/small_maps.py", "networks/transforms.py", "training/features.py", "training/loop.py",
-    "training/selection.py",
+    "data/audit.py", "data/dataset.py", "networks/backbones.py", "networks/device.py", "networks/prediction.py",
+    "networks/resnets.py", "networks/small_maps.py", "networks/transforms.py", "results/calibration.py",
+    "training/features.py", "training/loop.py", "training/selection.py",
 )  # fmt: skip
 PEAK_RESET = Path("/proc/self/clear_refs")  # Linux: writing 5 forgets the process's former peak of memory
 STATUS = Path("/proc/self/status")

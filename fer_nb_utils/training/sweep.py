@@ -28,7 +28,7 @@ from ..results.measures import test_sets
 from ..results.run_folder import Run, is_finished
 from ..results.seeds import over_seeds
 from .config import TrainConfig
-from .task import PACKAGE, Refused, host_of, log_of, train
+from .task import VERSION, Refused, host_of, log_of, train
 
 SWEEPS = Path(__file__).with_name("sweeps")
 MEMORY = 3 * 1024**3  # bytes that one training may need
@@ -114,7 +114,7 @@ def run_sweep(
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     stop = distributed.Event(f"stop-{uuid4().hex}", client)
-    common = {"data": dataset.source, "fingerprint": dataset.fingerprint, "package": PACKAGE, "device": device}
+    common = {"data": dataset.source, "fingerprint": dataset.fingerprint, "package": VERSION, "device": device}
     common |= {"features_folder": str(run_dir / "features"), "gpus": gpus, "stop": stop.name}
     tasks = {}
     for name, config in trainings.items():

@@ -17,7 +17,7 @@ from . import experiment
 from .config import TrainConfig
 from .provenance import source_revision
 
-PACKAGE = f"{__version__}, training code {source_revision()}"
+VERSION = f"{__version__}, training code {source_revision()}"
 
 
 class Refused(Exception):
@@ -61,8 +61,8 @@ def host_of(address: str) -> str:
 
 def _examine(task: dict, address: str) -> None:
     """Refuse to train with other code or other data than the sweep was planned with."""
-    if task["package"] != PACKAGE:
-        raise Refused(address, f"it has fer_nb_utils {PACKAGE}, not {task['package']}; install the same there.")
+    if task["package"] != VERSION:
+        raise Refused(address, f"it has fer_nb_utils {VERSION}, not {task['package']}; install the same there.")
     try:
         found = load(task["data"]).fingerprint
     except UserError as error:

@@ -267,6 +267,16 @@ def test_links_are_followed_but_never_back_up(faces, tmp_path):
 
 
 @needs_links
+def test_links_from_class_to_class_add_no_image(faces):
+    before = load(faces)
+    folders = [path for split in ("train", "test") for path in (faces / split).iterdir()]
+    for folder in folders:
+        for other in folders:
+            (folder / f"{other.parent.name}_{other.name}").symlink_to(other)
+    assert_same(load(faces), before)
+
+
+@needs_links
 def test_a_link_to_nowhere_outside_the_classes_does_no_harm(faces):
     (faces / "latest").symlink_to(faces / "nowhere")
     assert len(load(faces)) == 42

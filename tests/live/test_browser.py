@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import fields
 from importlib.util import find_spec
 
 import cv2
@@ -14,6 +15,7 @@ from PIL import Image
 from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.live.smoothing import overlap
 from fer_nb_utils.live.sources import DEMO
+from fer_nb_utils.networks.transforms import Augment
 from fer_nb_utils.series.execute import NOTEBOOKS
 
 pytestmark = [
@@ -37,6 +39,15 @@ SLOW_CAMERA = """
 import time
 from fer_nb_utils.live import widget
 open_at_once, widget.open_source = widget.open_source, lambda source: time.sleep(5) or open_at_once(source)
+"""
+KNOBS = len(fields(Augment))
+RIGHT_OF_THE_PAGE = """
+    const outputs = [...document.querySelectorAll('.jp-OutputArea-output')];
+    const kinds = 'label, input, select, button, img, .widget-readout';
+    const parts = outputs.flatMap((output) => [...output.querySelectorAll(kinds)].map((part) =>
+        [part, output.getBoundingClientRect().right]));
+    const cut = parts.filter(([part, right]) => part.getBoundingClientRect().right > right + 1);
+    return [parts.length, cut.map(([part]) => part.outerHTML.slice(0, 80))];
 """
 TEXT_WIDTHS = """(select) => {
     const context = document.createElement("canvas").getContext("2d");
@@ -286,6 +297,18 @@ def test_the_last_picture_of_a_source_stays_with_its_faces(above, notebook, tmp_
         face = np.multiply([x, y + above, width, height], shown_width / 640)
         assert overlap([around], [face])[0, 0] > 0.5  # neither mirrored nor out of shape
         assert lab.js("return live.querySelector('.picture').clientHeight") <= 520  # seen without scrolling
+
+
+@pytest.mark.parametrize("width", [1400, 700])
+def test_the_controls_of_other_notebooks_wrap_and_none_is_cut(width, notebook):
+    load = "from fer_nb_utils.data.dataset import load\nfrom fer_nb_utils.series import widgets\ndata = load('sample')"
+    knobs, faces = "widgets.augmentation_knobs(data.select('Training'))", "widgets.browse_faces(data)"
+    with notebook(load, knobs, faces) as lab:
+        lab.page.set_viewport_size({"width": width, "height": 900})
+        lab.run_all()
+        lab.wait(f"document.querySelectorAll('.widget-readout').length >= {KNOBS}")
+        shown, cut = lab.js(RIGHT_OF_THE_PAGE)
+        assert shown > 20 and cut == []
 
 
 def test_every_control_says_what_it_is_for_and_is_wide_enough_for_its_texts(notebook):

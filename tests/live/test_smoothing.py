@@ -4,10 +4,17 @@ import numpy as np
 import pytest
 
 from fer_nb_utils.classes import CLASSES, NOT_SURE
+from fer_nb_utils.errors import UserError
 from fer_nb_utils.live.smoothing import Smoother, overlap
 
 HAPPY, SAD = np.eye(7)[CLASSES.index("happy")], np.eye(7)[CLASSES.index("sad")]
 LEFT, RIGHT = (100, 100, 80, 80), (300, 100, 80, 80)
+
+
+@pytest.mark.parametrize("settings", [(-0.3,), (0.3, -1), (0.3, 0.5, 1.1), (0.3, 0.5, -0.1)])
+def test_impossible_settings_are_one_sentence(settings):
+    with pytest.raises(UserError, match="are seconds from 0 on, the threshold lies between 0 and 1"):
+        Smoother(*settings)
 
 
 def boxes(*each):

@@ -28,6 +28,13 @@ def test_the_temperature_is_found_again_and_repairs_the_error(temperature):
     assert repaired < 0.015 and (temperature == 1 or calibration_error(told, labels) > 0.05)
 
 
+def test_the_temperature_stays_within_a_twentieth_and_twenty():
+    """Where labels have no likeliest temperature: all of them right, or all of them wrong."""
+    probabilities, _ = honest(200)
+    assert fit_temperature(probabilities, probabilities.argmax(axis=1)) == pytest.approx(np.exp(-3), rel=1e-3)
+    assert fit_temperature(probabilities, probabilities.argmin(axis=1)) == pytest.approx(np.exp(3), rel=1e-3)
+
+
 def test_the_error_by_hand():
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [1.0, 0.0]])
     assert calibration_error(probabilities, np.array([0, 1, 0, 0]), bins=10) == pytest.approx((0.8 + 0.4) / 4 - 0.0)
@@ -47,5 +54,7 @@ def test_the_recorded_error_by_hand():
     assert error_of(pd.concat([unsure, bold])) == pytest.approx(0.3)
     close = pd.concat([table(labels, labels, 0.95), table(["sad"] * 10, labels, 1.0)])  # 14.25 and 15 of 15: one bin
     assert error_of(close) == pytest.approx((10 * 1.0 - 10 * 0.05) / 20)
+    apart = pd.concat([table(labels, labels, 0.9), table(["sad"] * 10, labels, 0.95)])  # 13.5 and 14.25: two bins
+    assert error_of(apart) == pytest.approx((10 * 0.1 + 10 * 0.95) / 20)
     last = pd.concat([table(labels, labels, 0.935), table(["sad"] * 10, labels, 0.99)])  # from 14/15: one bin, too
     assert error_of(last) == pytest.approx((10 * 0.99 - 10 * 0.065) / 20)

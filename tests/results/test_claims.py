@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_up_predictions import random_table, table
+from scipy.stats import norm
 
 from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.results import claims, comparison, measures
@@ -122,6 +123,12 @@ def test_settings_that_differ_forbid_a_verdict_all_of_them():
     found = unfreeze(0.4, 0.9, fc=file, layer4=file | unlike)
     assert (found["in these runs"], found["verdict"]) == ("undecided", "cannot tell")
     assert found["evidence"] == "The runs differ in augment, learning_rate, precision, recipe, source_revision."
+    files = ({"weights_kind": "file", "weights_label": f"ImageNet_{name}.pth"} for name in MODELS)
+    own = {name: Seeds(replace(one, config=one.config | label) for one in group)
+           for (name, group), label in zip(three(2.5, 1.5, 0.5).items(), files, strict=True)}  # fmt: skip
+    assert check_claim("accuracy", own)["in these runs"] == "false"
+    own["resnet50"] = Seeds(replace(one, config=one.config | {"weights_label": "b.pth"}) for one in own["resnet50"])
+    assert check_claim("accuracy", own)["evidence"] == "The runs differ in weights_label."
     rounding = next(iter(claims.SAME_BUT_ROUNDING.items()))
     layer4, fc = ({"source_revision": revision} for revision in rounding)
     assert unfreeze(0.4, 0.9, fc=fc, layer4=layer4)["verdict"] == "holds here"
@@ -278,7 +285,7 @@ def test_accuracy_and_auc_want_more_than_chance(skills, accuracy, auc):
     networks = three(*skills)
     found = check_claim("accuracy", networks)
     assert found["verdict"] == accuracy and "The paper's own three lie within 0.4 points" in found["evidence"]
-    assert "images chance alone explains 1.6" in found["evidence"] and found["seeds"] == 3
+    assert "images, chance alone explains 1.6" in found["evidence"] and found["seeds"] == 3
     assert check_claim("auc", networks)["verdict"] == auc
 
 
@@ -286,7 +293,7 @@ def test_the_papers_own_accuracies_are_told_rightly():
     shares, images = PAPER_TABLE1["accuracy"], int(PAPER_TABLE1["support"].iloc[0])
     chance = 1.96 * np.sqrt(2 * shares.mean() * (1 - shares.mean()) / images)
     assert f"within {(shares.max() - shares.min()) * 100:.1f} points" in claims.PAPERS_OWN
-    assert f"{images:,} images chance alone explains {chance * 100:.1f}." in claims.PAPERS_OWN
+    assert f"{images:,} images, chance alone explains {chance * 100:.1f}." in claims.PAPERS_OWN
 
 
 def test_one_run_of_each_ranks_no_networks_but_tells_what_it_can():
@@ -347,7 +354,8 @@ def test_expressions_are_ranked_beyond_chance():
             group.values[name, "f1"] = group.values[name, "f1"] - 0.6 + value
     found = check_claim("expressions", groups)
     assert found["verdict"] == "holds here" and "F1 happy 0.8" in found["evidence"]
-    assert "nearest to the contrary: angry - sad" in found["evidence"]
+    nearest = np.mean([group.values["angry", "f1"] - group.values["sad", "f1"] for group in groups.values()])
+    assert f"nearest to the contrary: angry - sad {100 * nearest:+.1f} points" in found["evidence"]
     for group in groups.values():
         group.values["neutral", "f1"] = group.values["sad", "f1"] - 0.1
     assert check_claim("expressions", groups)["verdict"] == "does not hold here"
@@ -584,6 +592,25 @@ def test_unfreeze_rarely_decides_at_half_of_the_papers_gain(seeds, untold):
     assert share_decided("unfreeze", cases) <= 0.05
 
 
+def test_features_rarely_decide_at_a_gain_of_one_point(untold):
+    rng, images = np.random.default_rng(13), 3000
+
+    def one(accuracy, difficulty, seed):
+        right = difficulty + rng.normal(scale=0.3, size=images) < norm.ppf(accuracy) * np.hypot(1, 0.3)
+        predictions = table(["happy"] * images, np.where(right, "happy", "sad"))
+        full = {"accuracy": right.mean(), "per_class": {}}
+        return replace(run(seed=seed), predictions=predictions, metrics={"full": full})
+
+    def case():
+        difficulty, groups = rng.normal(size=images), {}
+        levels = 0.6 + rng.normal(scale=0.005, size=3)
+        for name, gain in (("resnet18", 0), ("resnet18" + claims.BESIDE, claims.MINIMAL)):
+            groups[name] = Seeds(one(level + gain, difficulty, seed) for seed, level in enumerate(levels))
+        return groups
+
+    assert share_decided("features", (case() for _ in range(CASES))) <= 0.05
+
+
 # Departures from the paper's protocol
 
 
@@ -613,7 +640,9 @@ def test_unfreeze_is_about_fc_alone_and_layer4():
     [
         ({}, None, "does not hold here"),
         ({"weights_kind": "embedded", "weights_label": "ImageNet conv1-layer3, Tiny-ImageNet layer4"},
-         "initial weights from a file: ImageNet conv1-layer3, Tiny-ImageNet layer4", "does not hold here"),
+         "initial weights of this project: ImageNet conv1-layer3, Tiny-ImageNet layer4", "does not hold here"),
+        ({"weights_kind": "file", "weights_label": "ImageNet, mine.pth"},
+         "initial weights from a file: ImageNet, mine.pth", "does not hold here"),
         ({"weights_kind": "file", "weights_label": "faces.pth"},
          "training began with weights that are not ImageNet's (faces.pth)", "cannot tell"),
         ({"weights_kind": "random", "weights_label": "not ImageNet"},
@@ -629,6 +658,7 @@ def test_unfreeze_is_about_fc_alone_and_layer4():
         ({"augment": False}, "no augmentation", "does not hold here"),
         ({"epochs_run": 21}, "training lasted 21 epochs, not 20", "does not hold here"),
         ({"epochs_run": 19}, "training lasted 19 epochs, not 20", "cannot tell"),
+        ({"epochs_run": 1}, "training lasted 1 epoch, not 20", "cannot tell"),
         ({"trainable": "all"}, "trained was all, not layer4", "cannot tell"),
     ],
 )  # fmt: skip

@@ -46,6 +46,7 @@ def test_a_single_run_has_no_spread_unless_it_is_known():
     assert seed_test([0.7, 0.8], known_sd=0.05)["p_value"] == pytest.approx(stats.ttest_1samp([0.7, 0.8], 0).pvalue)
 
 
+@pytest.mark.filterwarnings("error")
 def test_no_spread_at_all_is_certain():
     assert seed_test([0.5, 0.5], [-0.4, -0.4])["p_value"] == 0
     assert seed_test([0.5, 0.5], [-0.5, -0.5])["p_value"] == 1
@@ -166,6 +167,15 @@ def test_compare_models_with_holm():
     p = sorted(result["p_value"])
     holm = np.maximum.accumulate([min(1, p[0] * 3), min(1, p[1] * 2), p[2]])
     assert sorted(result["p_holm"]) == pytest.approx(holm)
+
+
+def test_seed_tests_are_corrected_by_holm_over_those_that_have_a_p_value():
+    values = {"a": [0.010, 0.012, 0.014], "one run": [0.01], "b": [0.01, 0.02, 0.04], "c": [-0.01, 0.0, 0.03]}
+    tests = comparison.seed_tests({name: ([sample], 0.0) for name, sample in values.items()})
+    p, holm = tests["p_value"], tests["p_holm"]
+    assert p["a"] < p["b"] < p["c"] and 2 * p["b"] < p["c"]
+    assert holm[["a", "b", "c"]].tolist() == pytest.approx([3 * p["a"], 2 * p["b"], p["c"]])
+    assert np.isnan(p["one run"]) and np.isnan(holm["one run"])
 
 
 def test_mcnemar_is_exact_below_25_discordant_images_and_chi_squared_from_there():

@@ -163,6 +163,8 @@ def test_absent_class_has_no_auc_but_the_rest_stands():
     rare.loc[rare["label"] == "sad", "label"] = "happy"
     rare.loc[0, "label"] = "sad"
     assert not math.isnan(measures.per_class(rare).loc["sad", "auc"])  # one image is enough
+    two = table(["happy", "sad"], ["happy", "sad"])
+    assert measures.per_class(two).loc["happy", "auc"] == 1  # among two, too
     # which a third of the resamples miss; the interval leaves them out
     draws = measures.bootstrap(rare, n=100)
     assert 20 < draws["all", "auc"].isna().sum() < 55 and measures.intervals(draws).notna().all(axis=None)
@@ -211,6 +213,12 @@ def test_read_predictions_round_trip(tmp_path, suffix):
     path = tmp_path / f"predictions{suffix}"
     predictions.to_csv(path, index=False)
     pd.testing.assert_frame_equal(measures.read_predictions(path), predictions, check_dtype=False)
+
+
+def test_a_file_named_like_a_missing_value_keeps_its_name(tmp_path):
+    names = ["NA", "null", *HALF["file"][2:]]
+    HALF.assign(file=names).to_csv(tmp_path / "predictions.csv", index=False)
+    assert measures.read_predictions(tmp_path / "predictions.csv")["file"].tolist() == names
 
 
 NO_PROBABILITIES = "seven numbers of a row are no probabilities that sum to 1"

@@ -153,7 +153,9 @@ def test_a_fingerprint_changes_with_a_file_of_weights(series, tmp_path):
     assert fingerprints(series, weights=str(path))["01_first"] != before["01_first"]
 
 
-@pytest.mark.parametrize("name", ["code.py", "live/widget.js", "live/widget.css", "results/reference/r/history.csv"])
+@pytest.mark.parametrize(
+    "name", ["code.py", "live/widget.js", "live/widget.html", "reference/r/maps.npz", "rules.toml", "look.mplstyle"]
+)
 def test_a_fingerprint_changes_with_the_package_and_its_reference_results(series, tmp_path, monkeypatch, name):
     monkeypatch.setattr(planning, "PACKAGE", tmp_path / "package")
     before = fingerprints(series)
@@ -163,6 +165,5 @@ def test_a_fingerprint_changes_with_the_package_and_its_reference_results(series
     made = fingerprints(series)
     path.write_text("2")
     assert len({before["01_first"], made["01_first"], fingerprints(series)["01_first"]}) == 3
-    path.with_name("readme.md").write_text("not code")
-    path.with_suffix(".pyc").write_text("nor this")
+    path.with_suffix(".pyc").write_text("not made by anybody")
     assert fingerprints(series) == fingerprints(series) != made

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -58,6 +60,11 @@ def test_faces_by_expression_and_by_units_are_the_same():
     for name, units in ACTION_UNITS.items():
         expected = draw_face(identity, name, 0.8, SIZE, view)
         np.testing.assert_array_equal(draw_units(identity, dict.fromkeys(units, 0.8), SIZE, view), expected)
+
+
+def test_a_name_with_dollars_is_no_formula():
+    figure = puppet_sheet(replace(load_network(), name=r"$\frac{$"))
+    figure.canvas.draw()
 
 
 def test_the_sheet_shows_every_expression_with_seven_bars():

@@ -355,6 +355,20 @@ def test_what_is_damaged_is_named_and_the_rest_is_shown(run_dir, tmp_path):
     Page(text)
 
 
+@pytest.mark.parametrize("record", ['{"notebooks": null}', '{"notebooks": 3}', '{"notebooks": {"01": 3}}', "{}"])
+def test_a_strange_record_costs_the_record_alone(run_dir, tmp_path, record):
+    shutil.copytree(run_dir / "training" / "resnet18", tmp_path / "training" / "resnet18")
+    metrics = json.loads((run_dir / "training" / "resnet18" / "metrics.json").read_text())
+    metrics["full"]["accuracy"] = "x"
+    strange = shutil.copytree(tmp_path / "training" / "resnet18", tmp_path / "training" / "strange")
+    (strange / "metrics.json").write_text(json.dumps(metrics))
+    (tmp_path / "run.json").write_text(record)
+    Page(report.write(tmp_path).read_text())
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert set(found["unreadable"]) == {"run.json", "training/strange"}
+    assert set(found["data_sets"][0]["table1"]) == {"resnet18"}
+
+
 def test_previews_are_small(run_dir, page):
     sizes = [(int(image["width"]), int(image["height"])) for image in page.images]
     assert (960, 640) in sizes  # of 3000 x 2000 pixels
@@ -371,6 +385,15 @@ def test_pictures_of_the_repository_are_part_of_the_html(tmp_path):
     cell = nbformat.v4.new_markdown_cell("![the camera](../figures/live_camera.png)")
     nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "x.ipynb")
     assert 'src="data:image/png;base64,' in report.notebook_html(tmp_path / "x.ipynb")
+
+
+def test_a_widget_is_left_out_of_the_html_and_the_rest_stays(tmp_path):
+    outputs = [nbformat.v4.new_output("display_data", {"text/plain": text}) for text in ("VBox(children=()", "a table")]
+    outputs[0].data[report.WIDGET] = {"model_id": "0", "version_major": 2, "version_minor": 0}
+    cell = nbformat.v4.new_code_cell("show()", outputs=outputs)
+    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "x.ipynb")
+    page = report.notebook_html(tmp_path / "x.ipynb")
+    assert "a table" in page and "VBox" not in page
 
 
 def test_an_empty_folder_gives_a_page_that_says_so(tmp_path):

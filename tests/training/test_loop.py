@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -248,6 +249,23 @@ def test_seconds_of_preparation_add_up_over_interruptions(tmp_path, monkeypatch)
         train(tmp_path, fail=break_off(KeyboardInterrupt(), 4), cached_views=1)
     assert fit(slim_resnet("layer4"), config, TRAIN, VALIDATION, tmp_path, CPU, "float32")[1] == 7.0
     assert fit(slim_resnet("layer4"), config, TRAIN, VALIDATION, tmp_path, CPU, "float32")[1] == 7.0
+
+
+class Program:
+    """Makes a folder when it is unpickled."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+def test_a_state_that_holds_a_program_is_refused_and_not_executed(tmp_path):
+    torch.save({"loop": Program(tmp_path / "made")}, tmp_path / "state.pt")
+    with pytest.raises(pickle.UnpicklingError):
+        train(tmp_path)
+    assert not (tmp_path / "made").exists()
 
 
 @pytest.mark.parametrize("value", ["nan", "inf"])

@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from fer_nb_utils.errors import DivergedError, UserError
 from fer_nb_utils.networks.load import EMBEDDED
 from fer_nb_utils.networks.transforms import Augment
+from fer_nb_utils.results import claims
 from fer_nb_utils.training import experiment, features, loop, provenance
 from fer_nb_utils.training.config import TrainConfig
 
@@ -117,6 +118,9 @@ def test_a_repetition_by_other_code_says_so(copied, few, monkeypatch, capsys):
     assert repeated.config == config and not capsys.readouterr().err
     experiment.repeat(config | {"source_revision": "0" * 12}, few, copied, device="cpu")
     assert "code has changed since" in capsys.readouterr().err
+    assert config["source_revision"] in claims.SAME_BUT_ROUNDING  # else the reference runs' code counts as another
+    experiment.repeat(config | {"source_revision": "75fbbf2c49a6"}, few, copied, device="cpu")
+    assert not capsys.readouterr().err
 
 
 def test_the_revision_changes_with_code_alone(tmp_path, monkeypatch):
@@ -142,12 +146,34 @@ def test_a_training_that_diverges_says_so_and_leaves_nothing(few, tmp_path):
         assert not (tmp_path / "run").exists()
 
 
-def test_a_folder_with_something_else_is_refused(few, tmp_path):
+def test_a_training_whose_last_step_spoils_the_weights_leaves_nothing(few, tmp_path):
+    one_step = TrainConfig(
+        weights="none", trainable="fc", image_size=32, epochs=1, batch_size=100_000, cached_views=1,
+        learning_rate=1e38, precision="float32",
+    )  # fmt: skip
+    for _ in range(2):
+        with pytest.raises(DivergedError, match="loss became nan in epoch 1, with learning_rate 1e.38: lower it"):
+            experiment.run(one_step, few, tmp_path / "run", "cpu")
+        assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("to_mother.txt", "Dear"),
+        ("config.json", '{"a": 1}'),
+        ("settings.json", '{"editor.fontSize": 12}'),
+        ("settings.json", "no JSON"),
+        ("settings.json", "[1]"),
+    ],
+)
+def test_a_folder_with_something_else_is_refused(few, tmp_path, name, content):
     (tmp_path / "letters").mkdir()
-    (tmp_path / "letters/to_mother.txt").write_text("Dear")
+    (tmp_path / "letters" / name).write_text(content)
     with pytest.raises(UserError, match="holds something else than a training run"):
         experiment.run(TINY, few, tmp_path / "letters", "cpu")
-    assert (tmp_path / "letters/to_mother.txt").read_text() == "Dear"
+    assert [path.name for path in (tmp_path / "letters").iterdir()] == [name]
+    assert (tmp_path / "letters" / name).read_text() == content
 
 
 LOCKED = """

@@ -206,7 +206,7 @@ def test_a_training_that_fails_is_tried_once_more_and_named_while_others_go_on(f
 )
 def test_workers_of_another_kind_are_refused_in_a_sentence(plan, faces, client, tmp_path, monkeypatch, what, sentence):
     if what == "package":
-        monkeypatch.setattr(sweep, "PACKAGE", "0.0")
+        monkeypatch.setattr(sweep, "VERSION", "0.0")
     elif what == "data":
         faces = dataclasses.replace(faces, fingerprint="sha256:other")
     else:

@@ -12,7 +12,7 @@ from fer_nb_utils.classes import CLASS_COLORS, CLASSES, NOT_SURE
 from fer_nb_utils.live.demo import demo_clip
 from fer_nb_utils.live.memory import Snapshot
 from fer_nb_utils.live.realtime import COLUMNS, TIMES
-from fer_nb_utils.live.report import how_sure, probabilities_over_time, snapshot_grid, write_report
+from fer_nb_utils.live.session_page import how_sure, probabilities_over_time, snapshot_grid, write_page
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_how_sure_the_labels_are(table):
 
 def test_the_page_shows_labels_faces_and_figures_and_needs_no_other_file(table, tmp_path):
     picture = next(islice(demo_clip(), 1)).image[:40, :40]
-    write_report(table, {"happy": Snapshot(picture, 0.9, 0.0)}, "resnet18_tiny", tmp_path / "page.html")
+    write_page(table, {"happy": Snapshot(picture, 0.9, 0.0)}, "resnet18_tiny", tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "<h1>Expressions in &lt;film&gt;.mp4</h1>" in page and "Labelled by resnet18_tiny." in page
     assert [int(n) for pair in re.findall(r"<tr><td>(\d+)</td><td>(\d+)</td></tr>", page) for n in pair] == [

@@ -17,7 +17,7 @@ from .memory import Snapshot
 from .outputs import COLORS
 from .realtime import summary
 
-PAGE = Path(__file__).parent / "report.html"
+PAGE = Path(__file__).parent / "session_page.html"
 
 
 def how_sure(table: pd.DataFrame) -> pd.DataFrame:
@@ -80,22 +80,18 @@ def snapshot_grid(snapshots: Mapping[str, Snapshot], note: str = "") -> Figure:
     return finish(figure, "The most confident look of each expression", note)
 
 
-def write_report(table: pd.DataFrame, snapshots: Mapping[str, Snapshot], network: str, path: Path) -> None:
+def write_page(table: pd.DataFrame, snapshots: Mapping[str, Snapshot], network: str, path: Path) -> None:
     """Write the page: probabilities over time, labels and how sure, faces at once, snapshots, the summary.
 
     `table`: of a session with frames. The page holds pictures of faces.
     """
     source, pictures = table.attrs["source"], {}
     for figure in (probabilities_over_time(table, note=source), snapshot_grid(snapshots, note=source)):
-        figure.savefig(buffer := io.BytesIO(), format="png", dpi=130)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", dpi=130)
         pictures[figure.get_suptitle()] = base64.b64encode(buffer.getvalue()).decode()
-    content = {
-        "source": source,
-        "network": network,
-        "summary": summary(table),
-        "labels": how_sure(table).round(2).to_html(border=0),
-        "at_once": table.groupby("frame")["face"].count().value_counts().sort_index().items(),
-        "figures": pictures,
-    }
+    at_once = table.groupby("frame")["face"].count().value_counts().sort_index().items()
+    content = {"source": source, "network": network, "summary": summary(table), "figures": pictures}
+    content |= {"labels": how_sure(table).round(2).to_html(border=0), "at_once": at_once}
     page = jinja2.Template(PAGE.read_text(encoding="utf-8"), autoescape=True, undefined=jinja2.StrictUndefined)
     write_text(path, page.render(content))
