@@ -315,7 +315,6 @@ def test_every_control_says_what_it_is_for_and_is_wide_enough_for_its_texts(note
 
 @pytest.mark.parametrize("width", [1400, 700])
 def test_the_controls_of_other_notebooks_wrap_and_none_is_cut(width, notebook):
-    """After the camera's own: a narrow page leaves JupyterLab's layout, and so the font, another."""
     load = "from fer_nb_utils.data.dataset import load\nfrom fer_nb_utils.series import widgets\ndata = load('sample')"
     knobs, faces = "widgets.augmentation_knobs(data.select('Training'))", "widgets.browse_faces(data)"
     with notebook(load, knobs, faces) as lab:
