@@ -99,8 +99,8 @@ show_table(
 # ## Your face
 #
 # Run the cell, choose a source, press **Start**. *This browser's camera* works wherever the browser shows JupyterLab by
-# https or on localhost, even if Python runs on another machine; in VS Code's notebooks take *camera 0 of the kernel's
-# machine* (there, the picture waits while a cell runs). The list of networks holds this series' own and those of your
+# https or on localhost, even if Python runs on another machine; in VS Code's notebooks take *the kernel's camera 0*
+# (there, the picture waits while a cell runs). The list of networks holds this series' own and those of your
 # finished runs, by run folder and name. The box shows the label and its probability, the bars all seven. A label
 # stays for the time set there; when its own probability falls below *sure from*, the box says **not sure** instead.
 # **Stop**, running the cell again, or closing the notebook gives the camera back. For a film, write

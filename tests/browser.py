@@ -134,6 +134,9 @@ def launch(playwright, camera: Path | None = None, deny: bool = False):
     return playwright.chromium.launch(executable_path=chromium(), headless=True, args=args)
 
 
+VIEWPORT = {"width": 1200, "height": 1000}
+
+
 @contextmanager
 def opened(
     browser, server: Server, cells: list[str], name: str = "live", pictures: Path | None = None, subshells: bool = True
@@ -148,9 +151,10 @@ def opened(
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
     nbformat.write(notebook, server.folder / f"{name}.ipynb")
     if not browser.contexts:  # one for all pages of a browser, whose cache makes JupyterLab start twice as fast
-        browser.new_context(viewport={"width": 1200, "height": 1000})
+        browser.new_context()
     (context,) = browser.contexts
     page = context.pages[0] if context.pages else context.new_page()
+    page.set_viewport_size(VIEWPORT)  # the notebook before may have had another
     lab = Lab(page)
     try:
         if page.url.startswith(server.url):

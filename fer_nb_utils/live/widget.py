@@ -32,7 +32,7 @@ from .sources import DEMO, open_source
 FOLDER = Path(__file__).parent
 PAGE = jinja2.Template((FOLDER / "widget.html").read_text(encoding="utf-8")).render(colors=CLASS_COLORS)
 BROWSER = "browser"
-SOURCES = {"this browser's camera": BROWSER, "camera 0 of the kernel's machine": "0", "demo clip": DEMO}
+SOURCES = {"this browser's camera": BROWSER, "the kernel's camera 0": "0", "demo clip": DEMO}
 # those for people's faces
 CASCADES = "frontalface_default", "frontalface_alt", "frontalface_alt2", "frontalface_alt_tree", "profileface"
 INVITATION = "Show an expression on purpose: press its button, and keep it for some seconds."
@@ -201,9 +201,9 @@ class LiveCamera(ipywidgets.VBox):
 
 
 def _dropdown(name: str, tooltip: str, options: Mapping | Sequence, **value: str) -> ipywidgets.Dropdown:
-    look = {"layout": ipywidgets.Layout(width="30em", max_width="100%"), "style": STYLE, "description_allow_html": True}
+    look = {"layout": ipywidgets.Layout(width="30em", max_width="100%", margin="2px 0"), "style": STYLE}
     titled = f'<span title="{tooltip}">{name}</span>'  # a dropdown with a description shows no tooltip of its own
-    return ipywidgets.Dropdown(options=options, description=titled, **look, **value)
+    return ipywidgets.Dropdown(options=options, description=titled, description_allow_html=True, **look, **value)
 
 
 def _slider(name: str, tooltip: str, value: float, most: float) -> ipywidgets.FloatSlider:

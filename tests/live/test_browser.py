@@ -299,8 +299,10 @@ def test_the_last_picture_of_a_source_stays_with_its_faces(above, notebook, tmp_
         assert lab.js("return live.querySelector('.picture').clientHeight") <= 520  # seen without scrolling
 
 
-def test_every_control_says_what_it_is_for_and_is_wide_enough_for_its_texts(notebook):
+@pytest.mark.parametrize("width", [1200, 700])
+def test_every_control_says_what_it_is_for_and_is_wide_enough_for_its_texts(width, notebook):
     with notebook() as lab:
+        lab.page.set_viewport_size({"width": width, "height": 900})
         lab.run_all()
         lab.wait("live?.dataset.state == 'idle'")
         titled = ".widget-dropdown .widget-label [title], .widget-slider .widget-label[title]"
@@ -311,6 +313,7 @@ def test_every_control_says_what_it_is_for_and_is_wide_enough_for_its_texts(note
             select = lab.page.get_by_label(name, exact=True)
             lengths = select.evaluate(TEXT_WIDTHS)
             assert max(lengths) < select.evaluate("(select) => select.clientWidth") - 30  # for the arrow
+        assert lab.js(RIGHT_OF_THE_PAGE)[1] == []
 
 
 @pytest.mark.parametrize("width", [1400, 700])
