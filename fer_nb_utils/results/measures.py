@@ -110,8 +110,10 @@ def bootstrap(*tables: pd.DataFrame, n: int = 1000, seed: int = 0) -> pd.DataFra
     `n` times, as many images as there are get drawn with replacement (Efron and Tibshirani 1993, An Introduction to the
     Bootstrap, ch. 13). Columns as in `measured`. AUC is NaN where the class, or every other one, was not drawn. Tables
     of the same images in the same order get the same resamples, so that several are judged, and may be subtracted, on
-    equal images.
+    equal images. Raises ValueError for tables of different length.
     """
+    if len({len(predictions) for predictions in tables}) > 1:
+        raise ValueError("The tables are about different images.")
     return sum(_draws(predictions, n, seed) for predictions in tables) / len(tables)
 
 

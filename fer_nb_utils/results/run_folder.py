@@ -55,9 +55,8 @@ class Run:
     @property
     def protocol_parts(self) -> list[str]:
         """The protocol piece by piece, so that several runs' can be compared."""
-        config, epochs = self.config, self.config["epochs_run"]
-        parts = [config["data"]["name"], f"initial weights {config['weights_label']}"]
-        parts += [f"trained: {config['trainable']}"]
+        config, epochs, label = self.config, self.config["epochs_run"], self.config["weights_label"]
+        parts = [config["data"]["name"], f"initial weights {label}", f"trained: {config['trainable']}"]
         parts += [f"{100 * config['train_share']:g} % of train"] if config["train_share"] < 1 else []
         parts += ["leak-free train"] if config["leak_free_train"] else []
         parts += [f"{config['image_size']} px", f"{epochs} epoch{'s' * (epochs != 1)}"]

@@ -137,6 +137,8 @@ def test_bootstrap_pairs_tables_and_takes_their_mean():
     assert (draws["b"] - draws["a"])["all", "accuracy"].std() < 0.04
     both = measures.bootstrap(a, b, n=50)
     pd.testing.assert_frame_equal(both, (draws["a"] + draws["b"]) / 2)
+    with pytest.raises(ValueError, match="different images"):
+        measures.bootstrap(a, b[:-1], n=50)
 
 
 def test_table2_intervals_surround_table2_on_shared_images():
