@@ -1,6 +1,7 @@
 """The site: Sphinx and MyST-NB over the committed notebooks and pages, which are read where they lie."""
 
 import sys
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -35,6 +36,13 @@ html_theme = "sphinx_book_theme"
 html_title = project
 html_extra_path = ["index.html"]
 html_theme_options = {"show_navbar_depth": 1, "home_page_in_toc": True}
+# a project address, [project.urls] Repository in pyproject.toml, gives each notebook's page a button for Binder
+urls = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"].get("urls", {})
+if "Repository" in urls:
+    html_theme_options |= {
+        "repository_url": urls["Repository"],
+        "launch_buttons": {"binderhub_url": "https://mybinder.org"},
+    }
 
 CONTENTS = """
 

@@ -70,8 +70,8 @@ def run(profile: str, only: tuple, run_dir: Path | None, parameters: tuple, numb
     from .series.plan import load_profile, plan
 
     profile = load_profile(profile)
-    given = dict(parameters) | {name: value for name, value in options.items() if value is not None}
-    given = located(given, Path.cwd())
+    chosen = {name: value for name, value in options.items() if value is not None}
+    given = located(dict(parameters) | chosen, Path.cwd())
     if "data" not in profile.parameters | given:
         if not (path := os.environ.get("FER2013_PATH")):
             raise UserError(f"The profile {profile.name} needs FER-2013: give --data PATH or set FER2013_PATH.")
@@ -177,7 +177,7 @@ def doctor(as_json: bool) -> None:
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--platform", "platforms", multiple=True, type=click.Choice(["windows", "macos", "linux"]))
 @click.option("--python", default="3.12", show_default=True, help="The laptops' Python.")
-@click.option("--pypi-torch", is_flag=True, help="For Linux: PyPI's torch, large, without pytorch.org.")
+@click.option("--pypi-torch", is_flag=True, help="For Linux: PyPI's torch, 3 GB, without pytorch.org.")
 def classroom(folder: Path, platforms: tuple[str, ...], python: str, pypi_torch: bool) -> None:
     """Make an offline pack for a USB stick in FOLDER: packages, notebooks, and what to double-click.
 

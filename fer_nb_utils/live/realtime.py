@@ -10,12 +10,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from threadpoolctl import ThreadpoolController
 from torch import nn
 
 from ..classes import CLASSES
 from ..errors import UserError
-from ..networks.load import folded
+from ..networks.load import folded, one_thread
 from ..networks.prediction import predict
 from ..networks.transforms import Preprocess
 from ..progress import progress_bar
@@ -43,8 +42,7 @@ class Result:
 class Pipeline:
     """Labels the faces of one frame after another; safe to call from several threads, one of which waits.
 
-    `model` is copied to `device` ("cpu", "cuda", ...), so the caller's own stays as it is; `transform` is the one it
-    was trained with.
+    `model` is copied to `device` ("cpu", "cuda", ...), and the caller's own stays; it was trained with `transform`.
     """
 
     def __init__(
@@ -60,14 +58,10 @@ class Pipeline:
         self.detector = FaceDetector(cascade)
         self.smoother = smoother or Smoother()
         self._lock = threading.Lock()
-        self._openmp = ThreadpoolController().select(user_api="openmp")
 
     def __call__(self, image: np.ndarray, seconds: float) -> Result:
         """Faces of `image`, uint8 (height, width, 3) BGR, seen at `seconds`: not to run backwards without `reset`."""
-        torch.get_num_threads()  # a new thread takes the process's setting at its first use of torch
-        # More threads are slower on a busy machine (860 ms instead of 48). This limit is for the calling thread alone;
-        # torch.set_num_threads would also set that of the process's new threads.
-        with self._lock, self._openmp.limit(limits=1):
+        with self._lock, one_thread():
             times = [time.perf_counter()]
             boxes = self.detector.follow(image, seconds)
             times.append(time.perf_counter())
@@ -75,10 +69,8 @@ class Pipeline:
             times.append(time.perf_counter())
             probabilities = predict(self.model, torch.from_numpy(np.stack(crops)), self.transform) if crops else ()
             times.append(time.perf_counter())
-            followed = zip(self.smoother.update(seconds, boxes, probabilities), crops, strict=True)
-            faces = [
-                replace(face, crop=crop, problem=crop_problem(crop, face.box, image.shape)) for face, crop in followed
-            ]
+            both = zip(self.smoother.update(seconds, boxes, probabilities), crops, strict=True)
+            faces = [replace(face, crop=crop, problem=crop_problem(crop, face.box, image.shape)) for face, crop in both]
             times.append(time.perf_counter())
         return Result(faces, dict(zip(STAGES, (1000 * np.diff(times)).tolist(), strict=True)))
 

@@ -9,6 +9,8 @@ import pandas as pd
 import torch
 from torch import nn
 
+from .load import one_thread
+
 
 def count_parameters(model: nn.Module) -> tuple[int, int]:
     """Numbers of parameters: (all, those that require a gradient)."""
@@ -26,19 +28,13 @@ def multiply_adds(model: nn.Module, image_size: int) -> int:
 
 
 def latency_ms(model: nn.Module, image_size: int) -> float:
-    """Median milliseconds from one image in memory to its scores, on the CPU, over thirty runs after a warm-up.
+    """Median milliseconds from one image in memory to its scores, on one CPU thread, over thirty runs after a warm-up.
 
-    A copy of the model in evaluation mode is timed, on one thread, for a single small image gains nothing from more and
-    waits for them on a busy machine. The model itself is left alone.
+    A copy of the model in evaluation mode is timed. The model itself is left alone.
     """
-    threads = torch.get_num_threads()
     model, image = copy.deepcopy(model).to("cpu").eval(), torch.zeros(1, 3, image_size, image_size)
-    torch.set_num_threads(1)
-    try:
-        with torch.inference_mode():
-            seconds = timeit.repeat(lambda: model(image), number=1, repeat=35)
-    finally:
-        torch.set_num_threads(threads)
+    with one_thread(), torch.inference_mode():
+        seconds = timeit.repeat(lambda: model(image), number=1, repeat=35)
     return 1000 * statistics.median(seconds[5:])
 
 

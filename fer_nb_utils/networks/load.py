@@ -1,12 +1,14 @@
 """Finished networks, ready to classify: the embedded one, and those of the series' runs."""
 
 import copy
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
+from threadpoolctl import ThreadpoolController
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import ResNet
@@ -17,6 +19,7 @@ from .resnets import build_model, load_checkpoint
 from .transforms import Preprocess
 
 EMBEDDED = CHECKPOINTS / "resnet18_fer2013.safetensors"
+OPENMP = ThreadpoolController().select(user_api="openmp")
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,12 @@ def folded(model: nn.Module) -> nn.Module:
                 setattr(parent, name, fuse_conv_bn_eval(layer, norm))
                 setattr(parent, after, nn.Identity())
     return model
+
+
+def one_thread() -> AbstractContextManager:
+    """Inside, this thread computes alone: more gain nothing with a single small image, and wait on a busy machine."""
+    torch.get_num_threads()  # a new thread takes the process's setting at its first use of torch
+    return OPENMP.limit(limits=1)  # torch.set_num_threads would also set that of the process's new threads
 
 
 def checkpoint_metadata(model: str, image_size: int, temperature: float) -> dict[str, str]:

@@ -34,7 +34,7 @@ def make_pack(folder: Path, platforms: Sequence[str], python: str, pypi_torch: b
         raise UserError(f"{folder} is not empty; give a new folder.")
     try:
         _fetch(folder / "wheels", pins.read_text("utf-8"), platforms, python, pypi_torch)
-        _copy(folder)
+        _copy(folder, python)
     except BaseException:  # the next try shall find the folder as it was
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -61,29 +61,29 @@ def _fetch(wheels: Path, pins: str, platforms: Sequence[str], python: str, pypi_
             _run("pip", "download", "--quiet", *choice, *cpu, "--requirement", resolved)
 
 
-def _copy(folder: Path) -> None:
-    ignored = shutil.ignore_patterns("*.py", "transfer_learning_solutions.ipynb", "for_teachers.md", ".*", "__*")
+def _copy(folder: Path, python: str) -> None:
+    answers = ("transfer_learning_solutions.ipynb", "for_teachers.md")
+    ignored = shutil.ignore_patterns("0*.py", "transfer_learning.py", *answers, ".*", "__*")
     shutil.copytree(NOTEBOOKS, folder / "notebooks", ignore=ignored)
-    shutil.copy(NOTEBOOKS / "classroom" / "lesson.py", folder / "notebooks" / "classroom")
+    ignored = shutil.ignore_patterns("transfer_learning.*", ".*", "__*")  # the solutions need lesson.py
+    shutil.copytree(NOTEBOOKS / "classroom", folder / "for the teacher", ignore=ignored)
     shutil.copytree(ROOT / "figures", folder / "figures", ignore=shutil.ignore_patterns("*.csv", "*.svg"))
-    (folder / "for the teacher").mkdir()
-    for name in ("transfer_learning_solutions.ipynb", "for_teachers.md"):
-        shutil.copy(NOTEBOOKS / "classroom" / name, folder / "for the teacher")
     shutil.copytree(SCRIPTS, folder, dirs_exist_ok=True)
+    for path in filter(Path.is_file, folder.iterdir()):  # not as text, whose line ends would change
+        path.write_bytes(path.read_bytes().replace(b"PYTHON-VERSION", python.encode()))
 
 
 def _runtime(pins: str, cpu: bool) -> list[str]:
-    """The pinned packages without those of the tests; with `cpu`, torch and torchvision in their builds for that."""
-    lines = [line.split("#")[0].strip() for line in pins.splitlines()]
-    tests = ("pytest", "nbval==", "playwright==", "ruff==", "import-linter==", "-e ")
-    kept = [line for line in lines if line and not line.startswith(tests)]
+    """The pinned packages without those of the extras; with `cpu`, torch and torchvision in their builds for that."""
+    lines = (line.split("#")[0].strip() for line in pins.splitlines())
+    extras = ("onnx", "pyarrow==", "pytest", "nbval==", "playwright==", "ruff==", "import-linter==", "-e ")
+    kept = [line for line in lines if line and not line.startswith(extras)]
     return [line + "+cpu" if cpu and line.startswith(("torch==", "torchvision==")) else line for line in kept]
 
 
 def _run(*command: object) -> None:
     environment = os.environ | {"MACOSX_DEPLOYMENT_TARGET": "14.0"}  # that of torch's wheels; uv's own is older
-    call = [sys.executable, "-m", *map(str, command)]
-    done = subprocess.run(call, capture_output=True, text=True, env=environment)
+    done = subprocess.run([sys.executable, "-m", *map(str, command)], capture_output=True, text=True, env=environment)
     if done.returncode:
         reason = " ".join((done.stderr.strip().splitlines() or ["no reason given"])[-3:])
         hint = "; --pypi-torch does without pytorch.org" if CPU_TORCH in command else ""

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from ..classes import CLASS_COLORS, CLASSES
 from ..data.face_drawing import View
 from ..data.synthetic import ACTION_UNITS, draw_face, draw_units, random_identity
-from ..networks.load import Network, load_network
+from ..networks.load import Network, load_network, one_thread
 from ..networks.prediction import predict
 from .widgets import HTML, UNIT_NAMES, bars, data_url, row, slider, width
 
@@ -32,7 +32,7 @@ class Puppet(ipywidgets.VBox):
     """
 
     def __init__(self, networks: Mapping[str, Network | str | Path]):
-        self.networks = dict(networks)
+        self.networks, self.moving = dict(networks), False
         self.network = ipywidgets.Dropdown(options=list(networks), description="network", layout=width(260))
         self.start = ipywidgets.Dropdown(options=CLASSES, value="neutral", description="start from", layout=width(260))
         self.person = ipywidgets.BoundedIntText(value=3, max=9999, description="person", layout=width(180))
@@ -51,26 +51,29 @@ class Puppet(ipywidgets.VBox):
     def draw(self) -> np.ndarray:
         """The face as the sliders say, uint8, twice as large as the network sees it."""
         identity = random_identity(np.random.default_rng(self.person.value))
-        strength = {unit: knob.value for unit, knob in self.units.items()}
         view = View(scale=SCALE, yaw=self.yaw.value, tilt=self.tilt.value, light=(self.light.value, -0.45))
-        return draw_units(identity, strength, 2 * SIZE, view)
+        return draw_units(identity, {unit: knob.value for unit, knob in self.units.items()}, 2 * SIZE, view)
 
     def _express(self, _: object) -> None:
-        """Move the sliders to an expression; each that moves shows the face anew."""
+        """Move the sliders to an expression, and show it once."""
+        self.moving = True
         for unit, knob in self.units.items():
             knob.value = float(unit in ACTION_UNITS[self.start.value])
+        self.moving = False
+        self._show()
 
     def _show(self, _: object = None) -> None:
+        if self.moving:
+            return
         name = self.network.value
-        if not isinstance(self.networks[name], Network):  # read when it is first asked
-            self.networks[name] = load_network(self.networks[name])
+        if not isinstance(network := self.networks[name], Network):  # read when it is first asked
+            network = self.networks[name] = load_network(network)
         face = self.draw()
         seen = cv2.resize(face, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-        network = self.networks[name]
-        (answer,) = predict(network.model, torch.from_numpy(seen[None]), network.transform)
+        with one_thread():
+            (answer,) = predict(network.model, torch.from_numpy(seen[None]), network.transform)
         self.face.value = HTML.picture(data_url(face), "the drawn face")
-        best = CLASSES[int(answer.argmax())]
-        self.answer.value = bars(dict(zip(CLASSES, answer, strict=True)), {best: ("#8c4a00", " ◂")})
+        self.answer.value = bars(dict(zip(CLASSES, answer, strict=True)), {CLASSES[answer.argmax()]: ("#8c4a00", " ◂")})
 
 
 @plt.rc_context({"text.parse_math": False})  # a network may have dollars in its name

@@ -45,8 +45,7 @@ def browse_faces(dataset: Dataset, size: int = 40) -> ipywidgets.VBox:
         label = (expression.value == ANY) | (np.array(CLASSES)[dataset.labels] == expression.value)
         found = np.flatnonzero(label & ((split.value == ANY) | (dataset.usage == split.value)))
         page.max = max(1, -(-len(found) // size))
-        first = (page.value - 1) * size
-        shown = found[first : first + size]
+        shown = found[(page.value - 1) * size :][:size]
         count = f"{len(found):,} faces, page {page.value} of {page.max:,}" if len(found) else "no such face"
         caption.value = f"{escape(dataset.name)}: {count}"
         labels = [CLASSES[dataset.labels[row]] if reveal.value else "?" for row in shown]
@@ -152,8 +151,8 @@ def _labels_button(draw: Callable, *steps: ipywidgets.Widget) -> ipywidgets.Togg
 
 
 def slider(text: str, wide: int, low: float, high: float, value: float, step: float) -> ipywidgets.FloatSlider:
-    """A slider after a text that takes `wide` pixels."""
-    look = {"description": text, "style": {"description_width": f"{wide}px"}, "layout": width(wide + 162)}
+    """A slider after a text that takes `wide` pixels, or what a narrow page leaves."""
+    look = {"description": text, "style": {"description_width": "calc(100% - 162px)"}, "layout": width(wide + 162)}
     return ipywidgets.FloatSlider(value, min=low, max=high, step=step, **look)
 
 
@@ -164,4 +163,4 @@ def row(*children: ipywidgets.Widget) -> ipywidgets.Box:
 
 def width(pixels: int) -> ipywidgets.Layout:
     """As wide as this, or as the page if that is narrower; it does not shrink beside others."""
-    return ipywidgets.Layout(width=f"{pixels}px", max_width="100%", flex="0 0 auto")
+    return ipywidgets.Layout(width=f"{pixels}px", max_width="calc(100% - 4px)", flex="0 0 auto")  # margins

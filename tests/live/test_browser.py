@@ -17,6 +17,7 @@ from fer_nb_utils.live.smoothing import overlap
 from fer_nb_utils.live.sources import DEMO
 from fer_nb_utils.networks.transforms import Augment
 from fer_nb_utils.series.execute import NOTEBOOKS
+from fer_nb_utils.series.puppet import UNITS
 
 pytestmark = [
     pytest.mark.skipif(not chromium(), reason="there is no Chromium; on Debian: apt-get install chromium"),
@@ -320,10 +321,14 @@ def test_every_control_says_what_it_is_for_and_is_wide_enough_for_its_texts(widt
 def test_the_controls_of_other_notebooks_wrap_and_none_is_cut(width, notebook):
     load = "from fer_nb_utils.data.dataset import load\nfrom fer_nb_utils.series import widgets\ndata = load('sample')"
     knobs, faces = "widgets.augmentation_knobs(data.select('Training'))", "widgets.browse_faces(data)"
-    with notebook(load, knobs, faces) as lab:
+    puppet = "from fer_nb_utils.networks.load import EMBEDDED\n"
+    puppet += "from fer_nb_utils.series.puppet import Puppet\nPuppet({'embedded': EMBEDDED})"
+    with notebook(load, knobs, faces, puppet) as lab:
         lab.page.set_viewport_size({"width": width, "height": 900})
         lab.run_all()
-        lab.wait(f"document.querySelectorAll('.widget-readout').length >= {KNOBS}")
+        lab.wait(f"document.querySelectorAll('.widget-readout').length >= {KNOBS + len(UNITS) + 3}")
+        tracks = lab.js("return [...panel.node.querySelectorAll('.noUi-base')].map((each) => each.clientWidth)")
+        assert min(tracks) > 20
         shown, cut = lab.js(RIGHT_OF_THE_PAGE)
         assert shown > 20 and cut == []
 

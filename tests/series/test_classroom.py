@@ -1,9 +1,11 @@
 """The offline pack. pip and uv are replaced: what they would fetch is checked by making a pack, not here."""
 
+import os
 import re
 import shutil
 import subprocess
 import sys
+import tomllib
 
 import pytest
 from click.testing import CliRunner
@@ -12,6 +14,8 @@ from fer_nb_utils.__main__ import main
 from fer_nb_utils.errors import UserError
 from fer_nb_utils.paths import ROOT
 from fer_nb_utils.series import classroom
+
+run_real = subprocess.run
 
 
 @pytest.fixture
@@ -49,7 +53,8 @@ def test_the_pack_is_whole(commands, tmp_path, monkeypatch):
     assert "transfer_learning.ipynb" in notebooks and "06_live_webcam.ipynb" in notebooks
     assert not any("solutions" in name for name in notebooks)
     assert {name for name in notebooks if not name.endswith(".ipynb")} == {"lesson.py", "quizzes.toml"}
-    assert (stick / "for the teacher" / "transfer_learning_solutions.ipynb").is_file()
+    for_the_teacher = {path.name for path in (stick / "for the teacher").iterdir()}
+    assert for_the_teacher == {"transfer_learning_solutions.ipynb", "for_teachers.md", "lesson.py", "quizzes.toml"}
 
 
 def test_torch_is_the_processors_alone_and_versions_are_the_tested_ones(commands, tmp_path):
@@ -61,7 +66,9 @@ def test_torch_is_the_processors_alone_and_versions_are_the_tested_ones(commands
     (vision,) = re.findall(r"^torchvision==\S+", pins, re.MULTILINE)
     assert vision in for_windows and vision + "+cpu" in for_linux  # that of PyPI needs PyPI's torch
     assert set(for_windows) - {"setuptools", "wheel"} <= set(re.findall(r"^\S+==\S+", pins, re.M))
-    assert not [line for line in for_windows if line.startswith(("pytest", "ruff", "-e"))]
+    for extra in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"].values():
+        names = [re.match(r"[\w-]+", requirement)[0] for requirement in extra]
+        assert not [line for line in for_windows if line.startswith(tuple(f"{name}==" for name in names))]
     assert classroom.CPU_TORCH in linux and classroom.CPU_TORCH in fetch_linux
     assert classroom.CPU_TORCH not in windows and "win_amd64" in fetch_windows
     assert "x86_64-pc-windows-msvc" in windows and "--only-binary=:all:" in fetch_windows
@@ -101,15 +108,44 @@ def test_without_uv_it_says_how_to_get_it(monkeypatch):
         classroom._run("uv", "pip", "compile")
 
 
-@pytest.mark.parametrize("name", ["start-linux.sh", "start-macos.command"])
-def test_the_scripts_are_good_shell(name):
-    script = classroom.SCRIPTS / name
-    assert subprocess.run(["sh", "-n", script]).returncode == 0
-    assert "--no-index --find-links" in script.read_text()
+@pytest.fixture
+def stick(commands, tmp_path):
+    return classroom.make_pack(tmp_path / "stick", ["linux"], "3.13", False).parent
+
+
+UNIX = pytest.mark.parametrize("name", ["start-linux.sh", "start-macos.command"])
+
+
+@UNIX
+def test_the_scripts_are_good_shell(name, stick):
+    with_real_sh = run_real(["sh", "-n", stick / name])
+    assert with_real_sh.returncode == 0 and "--no-index --find-links" in (stick / name).read_text()
+
+
+@UNIX
+@pytest.mark.skipif(os.name == "nt", reason="scripts for sh")
+def test_another_python_is_told_which_one_to_install(name, stick, tmp_path):
+    for version, sentence in (("3.12", "This stick is for Python 3.13."), ("3.13", "no venv")):
+        python = tmp_path / "python"
+        python.write_text(f"""#!/bin/sh
+[ "$1" = -c ] || {{ echo no venv; exit 1; }}
+exec {sys.executable} -c "import sys; sys.version_info = ({version.replace(".", ", ")}); $2"
+""")
+        python.chmod(0o755)
+        environment = {"PATH": "/usr/bin:/bin", "PYTHON": str(python), "FER_CLASS": str(tmp_path / "class")}
+        done = run_real(["sh", stick / name], capture_output=True, text=True, env=environment)
+        assert done.returncode == 1 and sentence in done.stdout and not (tmp_path / "class" / "ready").exists()
+
+
+def test_every_page_and_script_names_the_sticks_python(stick):
+    for path in filter(classroom.Path.is_file, stick.iterdir()):
+        assert "3.13" in path.read_text() and "PYTHON-VERSION" not in path.read_text()
+    assert b"\r\n" in (stick / "start-windows.bat").read_bytes() and os.access(stick / "start-linux.sh", os.X_OK)
 
 
 def test_windows_script_has_its_labels_and_line_ends():
     text = (classroom.SCRIPTS / "start-windows.bat").read_text()
+    assert text.count("PYTHON-VERSION") == 3
     assert set(re.findall(r"goto (\w+)", text)) == set(re.findall(r"^:(\w+)", text, re.MULTILINE))
     assert "--no-index --find-links" in text
     assert re.search(r"^\*\.bat eol=crlf$", (ROOT / ".gitattributes").read_text(), re.MULTILINE)

@@ -37,6 +37,27 @@ def test_an_expression_sets_its_units(puppet, name):
     assert {unit for unit, slider in puppet.units.items() if slider.value == 1} == set(ACTION_UNITS[name])
 
 
+def test_an_expression_is_drawn_once(puppet, monkeypatch):
+    puppet.start.value, drawn = "neutral", []
+    monkeypatch.setattr(puppet, "draw", lambda draw=puppet.draw: drawn.append(1) or draw())
+    for name in ("surprise", "angry"):
+        puppet.start.value = name
+    assert len(drawn) == 2
+
+
+def test_a_face_takes_one_thread_and_leaves_the_processs(puppet):
+    """Where other programs are at work, more threads make the bars late."""
+    seen, threads = [], torch.get_num_threads()
+    hook = puppet.networks["FER-2013"].model.register_forward_pre_hook(lambda *_: seen.append(torch.get_num_threads()))
+    torch.set_num_threads(2)
+    try:
+        puppet.tilt.value += 1
+        assert seen == [1] and torch.get_num_threads() == 2
+    finally:
+        hook.remove()
+        torch.set_num_threads(threads)
+
+
 def test_person_light_and_pose_change_the_face(puppet):
     for control, value in ((puppet.person, 8), (puppet.light, 0.7), (puppet.yaw, 0.3), (puppet.tilt, 20)):
         before = puppet.face.value

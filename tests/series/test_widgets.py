@@ -177,7 +177,7 @@ def test_controls_wrap_and_none_is_wider_than_a_narrow_page(dataset, predictions
         assert row.layout.flex_flow == "row wrap" and len(row.children) >= 2
         for part in row.children:
             assert int(part.layout.width.removesuffix("px")) <= 332
-            assert part.layout.max_width == "100%" and part.layout.flex == "0 0 auto"
+            assert part.layout.max_width == "calc(100% - 4px)" and part.layout.flex == "0 0 auto"
 
 
 def test_predictions_of_another_data_set(dataset, predictions):

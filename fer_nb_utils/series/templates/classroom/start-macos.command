@@ -9,10 +9,13 @@ fail() {
 }
 if [ ! -e "$room/ready" ]; then
   echo "Making the environment. This takes a few minutes, once."
-  mkdir -p "$room" && "${PYTHON:-python3}" -m venv "$room/environment" || fail "Install Python 3.12 (with venv), then start this again."
+  found="${PYTHON:-$(command -v pythonPYTHON-VERSION || echo python3)}"
+  "$found" -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "PYTHON-VERSION")' &&
+    mkdir -p "$room" && "$found" -m venv --clear "$room/environment" ||
+    fail "This stick is for Python PYTHON-VERSION. Install it (with venv), then start this again."
   "$python" -m pip install --quiet --no-index --find-links "$here/wheels" fer_nb_utils &&
     cp -R "$here/notebooks" "$here/figures" "$room" &&
     "$python" -m fer_nb_utils doctor || fail "That did not work. Show the lines above to your teacher."
   echo ready >"$room/ready"
 fi
-cd "$room/notebooks/classroom" && exec "$python" -m jupyterlab transfer_learning.ipynb "$@"
+cd "$room/notebooks/classroom" && exec "$python" -m jupyterlab --LabApp.news_url=None transfer_learning.ipynb "$@"

@@ -6,7 +6,10 @@ set "ROOM=%USERPROFILE%\fer-class"
 set "PYTHON=%ROOM%\environment\Scripts\python.exe"
 if exist "%ROOM%\ready" goto start
 echo Making the environment. This takes a few minutes, once.
-py -3 -m venv "%ROOM%\environment" || python -m venv "%ROOM%\environment" || goto nopython
+py -PYTHON-VERSION -m venv --clear "%ROOM%\environment" && goto made
+python -c "import sys; sys.exit('%%d.%%d' %% sys.version_info[:2] != 'PYTHON-VERSION')" || goto nopython
+python -m venv --clear "%ROOM%\environment" || goto nopython
+:made
 "%PYTHON%" -m pip install --quiet --no-index --find-links "%HERE%wheels" fer_nb_utils || goto failed
 xcopy /E /I /Q /Y "%HERE%notebooks" "%ROOM%\notebooks" >nul || goto failed
 xcopy /E /I /Q /Y "%HERE%figures" "%ROOM%\figures" >nul || goto failed
@@ -14,10 +17,10 @@ xcopy /E /I /Q /Y "%HERE%figures" "%ROOM%\figures" >nul || goto failed
 echo ready> "%ROOM%\ready"
 :start
 cd /d "%ROOM%\notebooks\classroom"
-"%PYTHON%" -m jupyterlab transfer_learning.ipynb
+"%PYTHON%" -m jupyterlab --LabApp.news_url=None transfer_learning.ipynb
 exit /b
 :nopython
-echo Python is missing. Install Python 3.12 from python.org, then start this again.
+echo This stick is for Python PYTHON-VERSION. Install it from python.org, then start this again.
 pause
 exit /b 1
 :failed
