@@ -86,7 +86,7 @@ work = Workspace(run_dir)
 #   own face, willingly. Store nothing, draw no conclusion about anybody, and ask your institution first.
 
 # %%
-tested = reference_runs()["resnet18_all_64px"].predictions
+tested = reference_runs()["resnet18_smoothed_seed0"].predictions
 rates = per_class(tested)
 errors = {"missed": 1 - rates["recall"], "false alarms": 1 - rates["precision"], "support": rates["support"]}
 show_table(
@@ -227,9 +227,9 @@ if source == "demo":
 # ## A strip of frames
 #
 # One frame a second, judged by itself. Above it stands what the clip showed: the photograph, or the expression drawn.
-# The network learnt from photographs and has never seen a drawing. The drawn person was chosen among 915 random ones,
-# as the one whose expressions it names best (not all with a probability that counts as sure): that makes a clip worth
-# watching, and says nothing about how good the network is.
+# The network learnt from photographs and has never seen a drawing. The drawn person was chosen among 1,091 random
+# ones, as the one of whom it names most expressions (all but disgust): that makes a clip worth watching, and says
+# nothing about how good the network is.
 
 
 # %%
@@ -293,9 +293,9 @@ def label_changes(smoothing, display_duration):
 
 
 # %% [markdown]
-# On the demo clip expect some thirty changes without calming, to and from *not sure* included, a third fewer with this
-# notebook's settings, and a handful with two seconds of smoothing, which is too slow for a clip that shows each
-# expression for 1.2 seconds.
+# On the demo clip expect some thirty-five changes without calming, to and from *not sure* included, less than half as
+# many with this notebook's settings, and a handful with two seconds of smoothing, which is too slow for a clip that
+# shows each expression for 1.2 seconds.
 
 # %% tags=["nbval-ignore-output"]
 settings = [(0.0, 0.0), (smoothing, display_duration), (2.0, display_duration)]
@@ -324,7 +324,7 @@ for threshold in (0.0, 0.3, SURE, 0.5, 0.6, 0.8):
 show_table(pd.DataFrame.from_dict(rows, orient="index").rename_axis("threshold"), note="Shares of the test images.")
 
 # %% [markdown]
-# At 0.4 seven in ten of those refused would have been wrong; at 0.8 nine labels in ten are right, and six faces in ten
+# At 0.4 two in three of those refused would have been wrong; at 0.8 nine labels in ten are right, and six faces in ten
 # get none. There is no best threshold without saying what a wrong label costs.
 #
 # ## Where the milliseconds go

@@ -1,11 +1,13 @@
-"""The features that notebook 08 computes by hand."""
+"""The features that notebook 08 computes by hand, and how it judges and trains with them."""
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from notebook_functions import functions_of
 from skimage.feature import hog, local_binary_pattern
 
-FOUND = functions_of("08_beyond_the_paper", np=np, hog=hog, local_binary_pattern=local_binary_pattern)
+FOUND = functions_of("08_beyond_the_paper", np=np, torch=torch, hog=hog, local_binary_pattern=local_binary_pattern)
 lbp, gradients, moments = (FOUND[name] for name in ("lbp", "gradients", "moments"))
 NOISE = np.random.default_rng(0).integers(0, 256, (3, 48, 48), dtype=np.uint8)
 
@@ -43,3 +45,26 @@ def test_gradients_ignore_contrast_and_see_direction():
     stripes = np.tile(np.uint8(np.arange(48) // 4 % 2 * 200), (1, 48, 1))
     upright, lying = (gradients(image).reshape(-1, 9).mean(axis=0) for image in (stripes, stripes.swapaxes(1, 2)))
     assert upright.argmax() != lying.argmax()
+
+
+def test_a_gain_counts_mended_and_spoilt_images_over_seeds():
+    files = [f"{number}.png" for number in range(100)]
+    alone = pd.DataFrame({"seed 0": [True] * 60 + [False] * 40, "seed 1": [True] * 50 + [False] * 50}, files)
+    fused = alone.copy()
+    fused.iloc[:5] = False  # five spoilt, ten mended
+    fused.iloc[90:] = True
+    row = FOUND["gain_row"](alone, fused, ("alone", "fused"), set(files[90:95]))
+    assert row["seeds"] == 2 and (row["alone"], row["fused"]) == (0.55, pytest.approx(0.6))
+    half = 1.96 * np.std([1] * 10 + [-1] * 5 + [0] * 85, ddof=1) / 10
+    assert (row["gain"], row["low"], row["high"]) == pytest.approx((0.05, 0.05 - half, 0.05 + half))
+    assert row["leak-free gain"] == pytest.approx(0)  # five mended, five spoilt are left
+
+
+def test_balanced_sampling_draws_each_class_alike():
+    labels = torch.tensor([0] * 900 + [1] * 100)
+    counts = torch.bincount(labels).float()
+    plain, balanced = (
+        labels[FOUND["drawn"](labels, method, counts, torch.Generator().manual_seed(0))]
+        for method in ("plain", "balanced sampling")
+    )
+    assert plain.sum() == 100 and 450 < balanced.sum() < 550 and len(balanced) == 1000

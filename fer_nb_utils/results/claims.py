@@ -54,8 +54,6 @@ DESCRIPTION = {
     "preparation_seconds", "parameters", "trained_parameters", "multiply_adds", "latency_ms", "latency_device",
     "peak_memory_mb", "finished", "other_work", "temperature",
 }  # fmt: skip
-# Settings of former versions, and what is always done now.
-FORMER = {"optimizer": "adamw", "schedule": "cosine", "patience": 0, "validation": "stratified"}
 
 Groups = Mapping[str, Seeds]
 Finding = tuple[bool | None, str]  # whether the statement is true of the runs (None: undecided), and the evidence
@@ -151,7 +149,7 @@ def _unequal(groups: Groups, by_design: set[str]) -> list[str]:
     found = set()
     for configs, expected in [([*chain(*own)], by_design), *((configs, set()) for configs in own)]:
         for key in set().union(*configs) - DESCRIPTION - expected - {"seed"}:
-            values = {str(config.get(key, FORMER.get(key))) for config in configs}
+            values = {str(config.get(key)) for config in configs}
             if key == "weights_label":  # of three files of one kind, as resnet18.pth and so on
                 values = {config[key].replace(config["model"], "") for config in configs}
             if len({SAME_BUT_ROUNDING.get(value, value) for value in values}) > 1:

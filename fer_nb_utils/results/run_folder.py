@@ -38,7 +38,9 @@ class Run:
         try:
             read = [json.loads((folder / name).read_text(encoding="utf-8")) for name in ("config.json", "metrics.json")]
             predictions = read_predictions(published if published.exists() else folder / "predictions.csv")
-            return cls(folder, completed(read[0]), pd.read_csv(folder / "history.csv"), predictions, read[1])
+            if "recipe" not in read[0]:
+                raise ValueError("an older version made it")
+            return cls(folder, read[0], pd.read_csv(folder / "history.csv"), predictions, read[1])
         except (OSError, ValueError) as error:  # ValueError: JSON, CSV or UTF-8 that cannot be read
             raise UserError(f"The run in {folder} is damaged ({error}); remove the folder and train again.") from error
 
@@ -61,21 +63,13 @@ class Run:
         parts += ["leak-free train"] if config["leak_free_train"] else []
         parts += [f"{config['image_size']} px", f"{epochs} epoch{'s' * (epochs != 1)}"]
         parts += [f"cached views: {config['cached_views']}"] if config["cached_views"] else []
+        parts += [f"label smoothing {config['label_smoothing']:g}"] if config["label_smoothing"] else []
         return [*parts, f"seed {config['seed']}"]
 
     def load_model(self) -> ResNet:
         """The trained network, on the CPU, in evaluation mode."""
         model = build_model(self.config["model"], "none", self.config["trainable"])
         return load_checkpoint(model, self.folder / "model.safetensors")
-
-
-def completed(config: dict) -> dict:
-    """The config with what older runs did not record; it was as named here."""
-    kind = {"none": "random", "imagenet": "imagenet"}.get(config.get("weights"), "file")
-    session = {key: config.get(key) for key in ("device", "device_name", "threads", "precision")}
-    former = {"weights_kind": kind, "recipe": None, "source_revision": None, "train_share": 1.0}
-    former |= {"leak_free_train": False, "latency_device": "CPU, one thread", "sessions": [session]}
-    return former | config
 
 
 def is_finished(folder: Path) -> bool:

@@ -27,7 +27,7 @@ from ..networks.resnets import Weights, assemble, read_weights
 from ..networks.transforms import Preprocess
 from ..results.calibration import fit_temperature
 from ..results.measures import metrics, read_predictions
-from ..results.run_folder import DIGITS, SAME_BUT_ROUNDING, Run, completed, is_finished
+from ..results.run_folder import DIGITS, SAME_BUT_ROUNDING, Run, is_finished
 from .config import TrainConfig
 from .features import FeaturePool
 from .loop import fit
@@ -83,9 +83,8 @@ def repeat(config: dict, dataset: Dataset, folder: str | Path, weights: str | No
     since, it says so on standard error.
     """
     try:
-        config = completed(config)
         again = TrainConfig(**{field.name: config[field.name] for field in dataclasses.fields(TrainConfig)})
-        fingerprint, sha256 = config["data"]["fingerprint"], config["weights_sha256"]
+        fingerprint, sha256, former = config["data"]["fingerprint"], config["weights_sha256"], dict(config["recipe"])
     except (AttributeError, LookupError, TypeError, ValueError) as error:
         raise UserError(f"This is not the config.json of a finished run ({error}); choose another file.") from error
     again = dataclasses.replace(again, weights=weights or again.weights)
@@ -96,10 +95,10 @@ def repeat(config: dict, dataset: Dataset, folder: str | Path, weights: str | No
         )
     if read_weights(again.model, again.weights).sha256 != sha256:
         raise UserError(f"{again.weights} is not the file of initial weights of that run; give {config['weights']}.")
-    if other := [key for key, value in recipe(again).items() if (config["recipe"] or {}).get(key, value) != value]:
+    if other := [key for key, value in recipe(again).items() if former.get(key, value) != value]:
         raise UserError(f"That run was made with another {', '.join(other)} than the code here has; see its config.")
-    former, now = (SAME_BUT_ROUNDING.get(each, each) for each in (config["source_revision"], source_revision()))
-    if former != now:
+    then, now = (SAME_BUT_ROUNDING.get(each, each) for each in (config.get("source_revision"), source_revision()))
+    if then != now:
         print("The training code has changed since that run: expect other numbers.", file=sys.stderr)
     return run(again, dataset, folder, device)
 

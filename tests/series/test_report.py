@@ -402,13 +402,13 @@ def test_an_empty_folder_gives_a_page_that_says_so(tmp_path):
     Page(text)
 
 
-def test_a_folder_of_plain_papermill_and_runs_of_former_versions_are_shown(run_dir, tmp_path):
-    shutil.copytree(run_dir / "training" / "resnet18", tmp_path / "training" / "resnet18")
-    path = tmp_path / "training" / "resnet18" / "config.json"
+def test_a_folder_of_plain_papermill_is_shown_and_a_run_of_an_older_version_named(run_dir, tmp_path):
+    for name in ("resnet18", "older"):
+        shutil.copytree(run_dir / "training" / "resnet18", tmp_path / "training" / name)
+    path = tmp_path / "training" / "older" / "config.json"
     config = json.loads(path.read_text())
-    for key in ("recipe", "weight_decay", "preparation_seconds", "best_epoch"):
-        config.pop(key)
-    path.write_text(json.dumps(config))
+    path.write_text(json.dumps({key: value for key, value in config.items() if key != "recipe"}))
     assert "has no record of notebooks" in report.write(tmp_path).read_text()
     found = json.loads((tmp_path / "results.json").read_text())
-    assert found["unreadable"] == {} and found["data_sets"][0]["runs"]["resnet18"]["recipe"] is None
+    assert "an older version made it" in found["unreadable"]["older"]
+    assert list(found["data_sets"][0]["runs"]) == ["resnet18"]
