@@ -107,7 +107,7 @@ def some_run(**settings):
         "model": "resnet18", "weights_label": "random", "trainable": "all", "image_size": 48, "epochs_run": 4,
         "device_name": "one", "threads": 2, "parameters": 11, "trained_parameters": 5, "multiply_adds": 7,
         "latency_ms": 1.5, "seconds": 60.0, "preparation_seconds": 5.0, "data": {"name": "synthetic sample"},
-        "seed": 0, "cached_views": 0, "train_share": 1.0, "leak_free_train": False,
+        "seed": 0, "cached_views": 0, "train_share": 1.0, "leak_free_train": False, "label_smoothing": 0.0,
     } | settings  # fmt: skip
     metrics = {"full": {"accuracy": 0.6, "intervals": {"accuracy": [0.58, 0.62]}}}
     return Run("", config, pd.DataFrame(), pd.DataFrame(), metrics)
@@ -258,6 +258,6 @@ def test_common_protocol_says_once_what_runs_share():
         "synthetic sample, initial weights random, trained: all, 48 px, seed 0; a: 1 epoch, cached views: 1; "
         "b: 9 epochs"
     )
-    part = some_run(train_share=0.025, leak_free_train=True)
-    assert "trained: all, 2.5 % of train, leak-free train, 48 px" in part.protocol
+    part = some_run(train_share=0.025, leak_free_train=True, label_smoothing=0.1)
+    assert "trained: all, 2.5 % of train, leak-free train, 48 px, 4 epochs, label smoothing 0.1" in part.protocol
     assert comparison.common_protocol({}) == ""

@@ -54,7 +54,9 @@ def write_run(folder, seed, model="resnet18", data=SAMPLE):
         "parameters": 11_180_103, "trained_parameters": 11_180_103, "multiply_adds": 10**8, "seconds": 12.3,
         "preparation_seconds": 0.0, "latency_ms": 9.87, "peak_memory_mb": None, "device": "cpu",
         "device_name": "<x86>", "fingerprint": data["fingerprint"],
-        "data": data | {"counts": counts, "twins_in_train": TWINS},
+        "data": data | {"counts": counts, "twins_in_train": TWINS}, "train_share": 1.0, "leak_free_train": False,
+        "weights_kind": "random", "source_revision": None, "latency_device": "CPU, one thread", "sessions": [],
+        "threads": 1, "precision": "float32",
     }  # fmt: skip
     folder.mkdir(parents=True)
     predictions.to_csv(folder / "predictions.csv", index=False)
@@ -410,5 +412,5 @@ def test_a_folder_of_plain_papermill_is_shown_and_a_run_of_an_older_version_name
     path.write_text(json.dumps({key: value for key, value in config.items() if key != "recipe"}))
     assert "has no record of notebooks" in report.write(tmp_path).read_text()
     found = json.loads((tmp_path / "results.json").read_text())
-    assert "an older version made it" in found["unreadable"]["older"]
+    assert "an older version made it" in found["unreadable"]["training/older"]
     assert list(found["data_sets"][0]["runs"]) == ["resnet18"]
