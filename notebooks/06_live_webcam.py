@@ -228,8 +228,8 @@ if source == "demo":
 #
 # One frame a second, judged by itself. Above it stands what the clip showed: the photograph, or the expression drawn.
 # The network learnt from photographs and has never seen a drawing. The drawn person was chosen among 1,091 random
-# ones, as the one of whom it names most expressions (all but disgust): that makes a clip worth watching, and says
-# nothing about how good the network is.
+# ones, as one of the few of whom it names six expressions (all but disgust): that makes a clip worth watching, and
+# says nothing about how good the network is.
 
 
 # %%

@@ -25,8 +25,8 @@ DRAWN_FACE = (-0.74, -0.45, 1.48)
 # crops show more of the rocket, where the default cascade now and then sees a face.
 WIDE, CLOSE = np.array([211, 149, 1.67]), np.array([218, 113, 2.46])
 
-# Of 1,091 people drawn at random, the one of whom the project's own network names six expressions as drawn, and surely:
-# all but disgust. It has never seen drawings, and of most people it names two to four.
+# Of 1,091 people drawn at random, one of the few of whom the project's own network names six expressions as drawn, and
+# surely: all but disgust. It has never seen drawings, and of most people it names two to four.
 PERSON = Identity(
     width=0.763, jaw=0.637, eye_gap=0.309, eye_size=0.157, eye_height=0.066, eye_slant=-0.009, brow_height=0.194,
     brow_weight=0.058, brow_arch=0.051, brow_rest=0.018, nose_length=0.438, nose_width=0.144, mouth_width=0.266,
