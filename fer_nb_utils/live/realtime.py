@@ -2,9 +2,10 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
+from itertools import chain, count, islice, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from ..networks.load import folded, one_thread
 from ..networks.prediction import predict
 from ..networks.transforms import Preprocess
 from ..progress import progress_bar
+from .demo import Frame
 from .detector import DEFAULT, FaceDetector, crop_problem, face_crop
 from .memory import Snapshots
 from .outputs import VideoError, Window, annotate, video_writer
@@ -28,6 +30,8 @@ BOX = ("x", "y", "width", "height")
 STAGES = ("detect", "crop", "classify", "smooth")
 TIMES = ("read", *STAGES, "draw")
 COLUMNS = ("frame", "seconds", "face", *BOX, "label", *CLASSES, *TIMES, "file")
+NOTHING = (None,) * (1 + len(BOX) + 1) + (np.nan,) * len(CLASSES)  # a frame without a face
+CHUNK = 1000  # rows that become a table at a time, which takes a fifth of their memory
 NO_FACE = "No face was found: a face must look into the camera and fill a quarter of the picture's height."
 
 
@@ -61,18 +65,30 @@ class Pipeline:
 
     def __call__(self, image: np.ndarray, seconds: float) -> Result:
         """Faces of `image`, uint8 (height, width, 3) BGR, seen at `seconds`: not to run backwards without `reset`."""
+        return self.label([Frame(seconds, image)])[0]
+
+    def label(self, frames: Sequence[Frame]) -> list[Result]:
+        """The same for frames in a row; their faces are one batch, and each gets the mean milliseconds of all."""
         with self._lock, one_thread():
             times = [time.perf_counter()]
-            boxes = self.detector.follow(image, seconds)
+            boxes = [self.detector.follow(frame.image, frame.seconds) for frame in frames]
             times.append(time.perf_counter())
-            crops = [face_crop(image, box) for box in boxes]
+            crops = [[face_crop(frame.image, box) for box in some] for frame, some in zip(frames, boxes, strict=True)]
             times.append(time.perf_counter())
-            probabilities = predict(self.model, torch.from_numpy(np.stack(crops)), self.transform) if crops else ()
+            batch = [*chain(*crops)]
+            answers = iter(predict(self.model, torch.from_numpy(np.stack(batch)), self.transform) if batch else ())
             times.append(time.perf_counter())
-            both = zip(self.smoother.update(seconds, boxes, probabilities), crops, strict=True)
-            faces = [replace(face, crop=crop, problem=crop_problem(crop, face.box, image.shape)) for face, crop in both]
+            faces = [self._follow(*each, answers) for each in zip(frames, boxes, crops, strict=True)]
             times.append(time.perf_counter())
-        return Result(faces, dict(zip(STAGES, (1000 * np.diff(times)).tolist(), strict=True)))
+        milliseconds = dict(zip(STAGES, (1000 * np.diff(times) / len(frames)).tolist(), strict=True))
+        return [Result(some, milliseconds) for some in faces]
+
+    def _follow(self, frame: Frame, boxes: np.ndarray, crops: list[np.ndarray], answers: Iterator) -> list[Face]:
+        faces = self.smoother.update(frame.seconds, boxes, [*islice(answers, len(boxes))])
+        return [
+            replace(face, crop=crop, problem=crop_problem(crop, face.box, frame.image.shape))
+            for face, crop in zip(faces, crops, strict=True)
+        ]
 
     def reset(self) -> None:
         """Forget the faces seen so far: before another source, and between pictures that are no film."""
@@ -117,7 +133,7 @@ def realtime_prediction(
     pipeline = Pipeline(model, transform, Smoother(smoothing, display_duration, threshold), device, cascade)
     snapshots = Snapshots() if snapshots is None else snapshots
     end = np.inf if seconds is None else seconds
-    rows, passed = [], 0.0
+    tables, rows, passed = [], [], 0.0
     with open_source(source) as opened:
         try:
             with ExitStack() as stack:
@@ -126,16 +142,19 @@ def realtime_prediction(
                 start = time.perf_counter()
                 with suppress(KeyboardInterrupt):  # it ends the session, and keeps what was seen
                     for found in _label(pipeline, opened, snapshots, record, screen, end):
+                        if len(rows) >= CHUNK:
+                            tables.append(_table(rows))
+                            rows = []
                         rows += found
                         passed = time.perf_counter() - start
         except VideoError as error:  # the table is no less whole
             opened.problems.append(str(error))
             video = None
-    table = pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(("face", *BOX), "Int64"))
-    if rows and table["face"].isna().all():
+    table = pd.concat([*tables, _table(rows)], ignore_index=True).infer_objects()
+    if len(table) and table["face"].isna().all():
         opened.problems.append(NO_FACE)
     table.attrs = {"source": opened.name, "frames": table["frame"].nunique(), "seconds": passed}
-    table.attrs |= {"video": str(video) if video and rows else None, "problems": opened.problems}
+    table.attrs |= {"video": str(video) if video and len(table) else None, "problems": opened.problems}
     return table
 
 
@@ -143,34 +162,37 @@ def _label(
     pipeline: Pipeline, source: Source, snapshots: Snapshots, record: Callable | None, screen: Window | None, end: float
 ) -> Iterator[list[tuple]]:
     """One source through the pipeline, until its time is `end` seconds: the table's rows of each frame."""
-    nothing = (None,) * (1 + len(BOX) + 1) + (np.nan,) * len(CLASSES)
     start = before = time.perf_counter()
+    numbers, frames = count(), takewhile(lambda frame: frame.seconds < end, source)
     with progress_bar(desc=source.name, unit=" frames", total=source.frames) as progress:
-        for number, frame in enumerate(source):
-            read = time.perf_counter() - before
-            if frame.seconds >= end:
-                break
-            if screen and not screen.wait(frame.seconds - (time.perf_counter() - start)):  # files at their own pace
+        while some := [*islice(frames, 1 if screen else source.together)]:
+            read = (time.perf_counter() - before) / len(some)
+            if screen and not screen.wait(some[0].seconds - (time.perf_counter() - start)):  # files at their own pace
                 break
             if not source.is_film:
                 pipeline.reset()
-            result = pipeline(frame.image, frame.seconds)
-            drawing = time.perf_counter()
-            image = annotate(frame.image, result.faces)
-            if record:
-                record(image, frame.seconds)
-            if screen:
-                screen.show(image)
-            draw = time.perf_counter() - drawing
-            snapshots.add(frame.image, result.faces, frame.seconds)
-            times = 1000 * read, *result.milliseconds.values(), 1000 * draw
-            found = [(face.number, *face.box, face.label, *face.probabilities) for face in result.faces] or [nothing]
-            progress.set_postfix_str(", ".join(face.label for face in result.faces), refresh=False)
-            progress.update()
-            yield [(number, frame.seconds, *values, *times, frame.file) for values in found]
+            for frame, result in zip(some, pipeline.label(some), strict=True):
+                drawing = time.perf_counter()
+                image = annotate(frame.image, result.faces)
+                if record:
+                    record(image, frame.seconds)
+                if screen:
+                    screen.show(image)
+                draw = time.perf_counter() - drawing
+                snapshots.add(frame.image, result.faces, frame.seconds)
+                times = 1000 * read, *result.milliseconds.values(), 1000 * draw
+                faces = [(face.number, *face.box, face.label, *face.probabilities) for face in result.faces]
+                progress.set_postfix_str(", ".join(face.label for face in result.faces), refresh=False)
+                progress.update()
+                number = next(numbers)
+                yield [(number, frame.seconds, *values, *times, frame.file) for values in faces or [NOTHING]]
             before = time.perf_counter()
         if screen and not source.is_film:
             screen.wait()
+
+
+def _table(rows: list[tuple]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(("face", *BOX), "Int64"))
 
 
 def stage_times(table: pd.DataFrame) -> pd.DataFrame:

@@ -28,12 +28,13 @@ class Source(AbstractContextManager):
     """Frames to iterate over once, as a context that gives the camera or file back.
 
     `name`: what to call it; `rate`: frames per second of a video made from it; `is_film`: whether each frame follows
-    from the one before; `frames`: how many there are, None where nobody knows; `problems`: what went wrong on the way,
-    a sentence each.
+    from the one before; `together`: how many may be labelled at once; `frames`: how many there are, None where nobody
+    knows; `problems`: what went wrong on the way, a sentence each.
     """
 
     rate = 25.0
     is_film = True
+    together = 1
     frames: int | None = None
     capture: cv2.VideoCapture | None = None
 
@@ -77,6 +78,8 @@ class Camera(Source):
 
 class Video(Source):
     """A video file, at its own pace whatever the speed of the machine."""
+
+    together = 8  # one face in each takes the network half as long as one by one; 16 save another tenth
 
     def __init__(self, path: Path):
         super().__init__(path.name)

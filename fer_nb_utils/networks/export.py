@@ -72,8 +72,12 @@ def _write_onnx(
 
 
 def _to_int8(path: Path, faces: np.ndarray) -> None:
-    """Convolutions in 8-bit integers, one scale an output channel, ranges as seen on these faces."""
-    from onnxruntime.quantization import CalibrationDataReader, quantize_static, shape_inference
+    """Convolutions in integers: weights of 7 bits, a scale for each output channel; activations of 8, as ranging here.
+
+    Activations without a sign are three times as fast as those with one on processors with VNNI; on others, products
+    with weights of 8 bits would overflow.
+    """
+    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static, shape_inference
 
     batches = ({INPUT: batch} for batch in np.array_split(faces, -(-len(faces) // 32)))
 
@@ -84,4 +88,6 @@ def _to_int8(path: Path, faces: np.ndarray) -> None:
     with TemporaryDirectory() as folder:
         prepared = Path(folder) / path.name
         shape_inference.quant_pre_process(path, prepared)
-        quantize_static(prepared, path, Faces(), per_channel=True, op_types_to_quantize=["Conv", "Add", "Gemm"])
+        kinds = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8, "reduce_range": True}
+        layers = {"per_channel": True, "op_types_to_quantize": ["Conv", "Add", "Gemm"]}
+        quantize_static(prepared, path, Faces(), **kinds, **layers)

@@ -25,8 +25,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import product
@@ -52,7 +52,7 @@ from fer_nb_utils.live.outputs import annotate, video_writer
 from fer_nb_utils.live.realtime import Pipeline, realtime_prediction, stage_times
 from fer_nb_utils.networks.device import autocast, best_precision
 from fer_nb_utils.networks.export import export
-from fer_nb_utils.networks.load import Network, folded, load_network
+from fer_nb_utils.networks.load import EMBEDDED, Network, folded, load_network
 from fer_nb_utils.networks.prediction import predict
 from fer_nb_utils.networks.resnets import MODELS, build_model, split_at, train_mode
 from fer_nb_utils.networks.small_maps import small_maps_as_matrices
@@ -246,11 +246,28 @@ def sweep() -> None:
 @main.command()
 @click.option("--rounds", default=5, show_default=True)
 def live(rounds: int) -> None:
-    """Milliseconds a frame by stage: 640x480, one face, the embedded ResNet18 at 64 px, no browser."""
-    network = load_network()
-    tables = [realtime_prediction(network.model, network.transform, source="demo") for _ in range(rounds + 1)]
-    table = pd.concat([table.assign(frame=table["frame"] + 1000 * n) for n, table in enumerate(tables[1:])])
-    print(f"{table['frame'].nunique()} frames, milliseconds a frame\n{stage_times(table).round(1)}")
+    """Milliseconds a frame by stage: 640x480, one face, the embedded ResNet18 at 64 px, no browser, in turns."""
+    tables = {name: [] for name in NETWORKS}
+    with _networks() as networks:
+        for number, (name, network) in product(range(rounds + 1), networks.items()):
+            table = realtime_prediction(network.model, network.transform, source="demo")
+            tables[name] += [table.assign(frame=table["frame"] + 1000 * number)] if number else []  # the first warms up
+    for name, found in tables.items():
+        table = pd.concat(found)
+        print(f"{name}, {table['frame'].nunique()} frames, milliseconds a frame\n{stage_times(table).round(1)}")
+
+
+NETWORKS = "torch", "ONNX Runtime", "ONNX Runtime, int8"
+
+
+@contextmanager
+def _networks() -> Iterator[dict[str, Network]]:
+    """The embedded network, and exported, also in integers."""
+    with tempfile.TemporaryDirectory() as folder:
+        paths = Path(folder) / "faces.onnx", Path(folder) / "int8.onnx"
+        for path, faces in zip(paths, (None, load("sample").images[::10]), strict=True):
+            export(load_network(), path, calibration=faces)
+        yield dict(zip(NETWORKS, map(load_network, (EMBEDDED, *paths)), strict=True))
 
 
 @main.command()
@@ -373,11 +390,9 @@ def _worker(command: list, stack: ExitStack) -> Callable:
 @main.command()
 @click.option("--frames", default=100, show_default=True)
 def large(frames: int) -> None:
-    """Ten moving faces in frames of 3840x2160, detection to label, by torch and by ONNX Runtime, in turns."""
-    with tempfile.TemporaryDirectory() as folder:
-        export(load_network(), Path(folder) / "faces.onnx")
-        networks = {"torch": load_network(), "ONNX Runtime": load_network(Path(folder) / "faces.onnx")}
-    pipelines = {name: Pipeline(network.model, network.transform) for name, network in networks.items()}
+    """Ten moving faces in frames of 3840x2160, detection to label, by each of NETWORKS, in turns."""
+    with _networks() as networks:
+        pipelines = {name: Pipeline(network.model, network.transform) for name, network in networks.items()}
     clip, rows = [*demo_clip()], {name: [] for name in networks}
     for number in range(WARM_UP + frames):
         image = _crowd(clip, number)

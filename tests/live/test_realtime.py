@@ -96,6 +96,19 @@ def test_faces_of_a_frame_are_one_batch(pipeline, photo):
     assert sorted(face.number for face in faces) == list(range(1, 11))
 
 
+def test_frames_in_a_row_are_one_batch_and_get_the_answers_of_one_by_one(pipeline, network, photo):
+    frames = [*islice(demo_clip(5), 18, 23)]  # the photograph, then the first drawing
+    frames.insert(2, Frame(frames[1].seconds + 0.01, EMPTY))
+    alone, seen = [pipeline(frame.image, frame.seconds) for frame in frames], watch_inputs(pipeline)
+    pipeline.reset()
+    for one, other in zip(alone, pipeline.label(frames), strict=True):
+        assert [face.box for face in one.faces] == [face.box for face in other.faces]
+        for each, same in zip(one.faces, other.faces, strict=True):
+            np.testing.assert_allclose(each.probabilities, same.probabilities, atol=1e-5)
+            assert each.label == same.label
+    assert [len(batch) for batch in seen] == [5] and [len(one.faces) for one in alone] == [1, 1, 0, 1, 1, 1]
+
+
 def test_a_frame_without_a_face_does_not_trouble_the_network(pipeline):
     seen = watch_inputs(pipeline)
     result = pipeline(np.full((480, 640, 3), 128, np.uint8), 0.0)
@@ -305,6 +318,17 @@ def test_smoothing_and_display_duration_are_those_asked_for(play, photo):
 def test_below_the_threshold_the_table_says_not_sure(play, photo):
     assert play(photo, threshold=1.0)["label"].tolist() == [NOT_SURE]
     assert play(photo, threshold=0.0)["label"].isin(CLASSES).all()
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 6])
+def test_a_film_labelled_by_several_frames_gives_the_table_of_one_by_one(play, photo, two_faces, monkeypatch, chunk):
+    pictures = [photo, EMPTY, two_faces, photo // 2, photo]
+    expected = play(*pictures)
+    monkeypatch.setattr(Played, "together", 2)  # so that one is left over
+    monkeypatch.setattr(realtime, "CHUNK", chunk)
+    table = play(*pictures)
+    pd.testing.assert_frame_equal(table.drop(columns=[*TIMES]), expected.drop(columns=[*TIMES]))
+    assert list(table.dtypes) == list(expected.dtypes) and len(table) == 6 and table.attrs["frames"] == 5
 
 
 # Video
