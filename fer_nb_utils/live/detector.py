@@ -96,9 +96,7 @@ class FaceDetector:
         grey = cv2.cvtColor(reduced, cv2.COLOR_BGR2GRAY)
         found = self._cascade.detectMultiScale(grey, SCALE_FACTOR, MIN_NEIGHBORS, 0, *sizes)
         boxes = np.rint(np.reshape(found, (-1, 4)) / shrink).astype(int)
-        return boxes[
-            np.lexsort((boxes[:, 0], -boxes[:, 2]))
-        ]  # of equals the left first, whoever found it
+        return boxes[np.lexsort((boxes[:, 0], -boxes[:, 2]))]  # of equals the left first, whoever found it
 
 
 def square(frame: np.ndarray, box: Sequence[int], margin: float) -> np.ndarray:
