@@ -489,11 +489,12 @@ def browser(frames: int, checkpoint: str, picture: Path | None) -> None:
         lab.wait("Number(live.dataset.frames) > 50", timeout=120)
         lab.js(KEEP_LATENCIES)
         first, start = lab.data(), time.perf_counter()
-        memory = [(server.memory(), lab.heap())]
+        memory, before = [(server.memory(), lab.heap())], _processor_seconds(server.process.pid)
         for part in range(1, 5):
             lab.wait(f"Number(live.dataset.frames) >= {int(first['frames']) + part * frames // 4}", timeout=600)
             memory.append((server.memory(), lab.heap()))
         seconds = time.perf_counter() - start
+        used = _processor_seconds(server.process.pid) - before
         latencies = lab.js("return window.latencies")
         lab.stop()
         lab.run(2)
@@ -504,7 +505,18 @@ def browser(frames: int, checkpoint: str, picture: Path | None) -> None:
             lab.page.locator(".framed").screenshot(path=picture)
     median, p95 = np.percentile(latencies, [50, 95])
     print(f"{len(latencies) / seconds:.1f} frames/s; camera to overlay: median {median:.0f} ms, p95 {p95:.0f} ms")
+    each = (1000 * used / len(latencies)).round(1).to_dict()
+    print(f"processor time in ms a frame: {each}, of {1000 * psutil.cpu_count() * seconds / len(latencies):.1f}")
     print("MiB of kernel and page:", ", ".join(f"{kernel >> 20} {page / 2**20:.1f}" for kernel, page in memory))
+
+
+def _processor_seconds(server: int) -> pd.Series:
+    """Of JupyterLab's server, of its kernels, and of the other processes below this one: the browser's."""
+    used = {"browser": 0.0, "server": 0.0, "kernel": 0.0}
+    for process in psutil.Process().children(recursive=True):
+        kind = "server" if process.pid == server else "kernel" if process.ppid() == server else "browser"
+        used[kind] += sum(process.cpu_times()[:2])
+    return pd.Series(used)
 
 
 def _frame_stages(page: dict, kernel: dict) -> pd.DataFrame:
