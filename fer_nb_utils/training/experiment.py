@@ -116,7 +116,9 @@ def _train_and_test(
 
     model.to(device).eval()
     temperature = round(fit_temperature(_answers(model, validation, config), validation.labels), 4)
-    predictions = _test(model, dataset.select("PublicTest", "PrivateTest"), config)
+    test = dataset.select("PublicTest", "PrivateTest")
+    identity = {"file": test.files, "usage": test.usage, "label": [CLASSES[label] for label in test.labels]}
+    predictions = pd.DataFrame(identity).join(pd.DataFrame(_answers(model, test, config), columns=list(CLASSES)))
     sessions[-1]["peak_memory_mb"] = peak_memory_mb(device) if counted else None
     twins = dataset.files[audit(dataset).twin_in_train].tolist()
     with atomic_path(folder / "model.safetensors") as temporary:
@@ -169,11 +171,6 @@ def _begin_session(config: TrainConfig, folder: Path, device: torch.device) -> l
         print(f"{folder.name} began on {sessions[-1]['device_name']} and goes on on {session['device_name']}.")
     write_json(record, [*sessions, session])
     return [*sessions, session]
-
-
-def _test(model: ResNet, test: Dataset, config: TrainConfig) -> pd.DataFrame:
-    identity = {"file": test.files, "usage": test.usage, "label": [CLASSES[label] for label in test.labels]}
-    return pd.DataFrame(identity).join(pd.DataFrame(_answers(model, test, config), columns=list(CLASSES)))
 
 
 def _answers(model: ResNet, images: Dataset, config: TrainConfig) -> np.ndarray:
