@@ -137,11 +137,7 @@ def repeat(config: Path, folder: Path, data: str | None, weights: str | None, de
     from .data.dataset import load
     from .training import experiment
 
-    try:
-        settings = json.loads(config.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{config} is not the config.json of a finished run; choose another file.") from error
-    done = experiment.repeat(settings, load(data), folder, weights, device)
+    done = experiment.repeat(config, load(data), folder, weights, device)
     for name, measured in done.metrics.items():
         click.echo(f"{name:12} accuracy {measured['accuracy']:.4f}")
 
