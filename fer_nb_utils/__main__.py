@@ -286,9 +286,17 @@ def check(path: str) -> None:
 @data_group.command()
 def download() -> None:
     """Fetch FER-2013 from Kaggle (needs a free account there)."""
-    from .data.download import download as fetch
+    name, place = "msambare/fer2013", Path("data", "fer2013.zip")
+    try:
+        import kagglehub  # here, because only this command needs it
 
-    folder = fetch()
+        folder = kagglehub.dataset_download(name)
+    except Exception as error:  # no kagglehub, credentials, or network, and what else a remote service brings
+        raise UserError(
+            f"Kaggle did not give the data set ({type(error).__name__}); by hand: sign in at "
+            f"https://www.kaggle.com/datasets/{name}, press Download, save the zip, still packed, as {place}, and add "
+            f"--data {place} to the command, or set FER2013_PATH to that path"
+        ) from error
     click.echo(f'FER-2013 is in {folder}\nUse it: python -m fer_nb_utils run --profile laptop --data "{folder}"')
 
 
