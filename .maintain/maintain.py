@@ -33,10 +33,11 @@ from fer_nb_utils.results.paper import PAPER_TABLE1
 from fer_nb_utils.results.reference_runs import FOLDER, handmade_predictions, reference_runs
 from fer_nb_utils.results.run_folder import DIGITS, Run
 from fer_nb_utils.results.seeds import over_seeds, seed_groups
-from fer_nb_utils.series.execute import COPY, INJECTED
+from fer_nb_utils.series.execute import COPY
 from fer_nb_utils.series.report import WIDGET
 from fer_nb_utils.series.tables import markdown
 
+INJECTED = "injected-parameters"  # papermill's tag
 # round the table in the README
 MARKS = ("<!-- results: written by `python .maintain publish` -->\n", "<!-- end of results -->")
 

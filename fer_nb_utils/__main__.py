@@ -137,11 +137,7 @@ def repeat(config: Path, folder: Path, data: str | None, weights: str | None, de
     from .data.dataset import load
     from .training import experiment
 
-    try:
-        settings = json.loads(config.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(f"{config} is not the config.json of a finished run; choose another file.") from error
-    done = experiment.repeat(settings, load(data), folder, weights, device)
+    done = experiment.repeat(config, load(data), folder, weights, device)
     for name, measured in done.metrics.items():
         click.echo(f"{name:12} accuracy {measured['accuracy']:.4f}")
 
@@ -290,9 +286,17 @@ def check(path: str) -> None:
 @data_group.command()
 def download() -> None:
     """Fetch FER-2013 from Kaggle (needs a free account there)."""
-    from .data.download import download as fetch
+    name, place = "msambare/fer2013", Path("data", "fer2013.zip")
+    try:
+        import kagglehub  # here, because only this command needs it
 
-    folder = fetch()
+        folder = kagglehub.dataset_download(name)
+    except Exception as error:  # no kagglehub, credentials, or network, and what else a remote service brings
+        raise UserError(
+            f"Kaggle did not give the data set ({type(error).__name__}); by hand: sign in at "
+            f"https://www.kaggle.com/datasets/{name}, press Download, save the zip, still packed, as {place}, and add "
+            f"--data {place} to the command, or set FER2013_PATH to that path"
+        ) from error
     click.echo(f'FER-2013 is in {folder}\nUse it: python -m fer_nb_utils run --profile laptop --data "{folder}"')
 
 

@@ -56,12 +56,11 @@ def check_writable(path: str | Path) -> None:
     """Raise UserError now when a file could not be written to `path` later, after the work; leaves nothing there."""
     path = Path(path)
     try:
-        is_folder = path.is_dir()
+        if path.is_dir():
+            raise UserError(f"{path} is a folder; give the name of a file in it.")
         folder = next(folder for folder in path.absolute().parents if folder.exists())
         tempfile.TemporaryFile(dir=folder).close()
         if path.is_file():
             path.open("r+b").close()  # Windows does not replace what another program has open
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}); choose another place.") from error
-    if is_folder:
-        raise UserError(f"{path} is a folder; give the name of a file in it.")

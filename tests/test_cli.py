@@ -172,13 +172,24 @@ def test_ctrl_c_ends_without_a_traceback(monkeypatch, tmp_path):
     assert result.exit_code == 130 and "goes on from here" in result.output
 
 
-def test_download_without_credentials_says_how_to_get_the_file_by_hand(monkeypatch):
-    def refuse(_):
-        raise PermissionError("401")
+def test_download_says_where_the_data_set_is(monkeypatch):
+    monkeypatch.setattr("kagglehub.dataset_download", lambda name: f"/cache/{name}")
+    result = call("data", "download")
+    assert result.exit_code == 0 and result.output.startswith("FER-2013 is in /cache/msambare/fer2013\n")
 
-    monkeypatch.setattr("kagglehub.dataset_download", refuse)
-    result = CliRunner().invoke(main, ["data", "download"])
-    assert result.exit_code == 2 and "by hand" in result.output and "Traceback" not in result.output
+
+@pytest.mark.parametrize(
+    "error", [ConnectionError("no route\nto host"), PermissionError("401"), ImportError("kagglehub")]
+)
+def test_a_failed_download_says_how_to_get_the_file_by_hand(error, monkeypatch):
+    def fetch(_):
+        raise error
+
+    monkeypatch.setattr("kagglehub.dataset_download", fetch)
+    result = call("data", "download")
+    assert result.exit_code == 2 and result.output.count("\n") == 1 and len(result.output) < 400
+    parts = ("by hand", "https://www.kaggle.com/datasets/msambare/fer2013", "fer2013.zip", "FER2013_PATH")
+    assert all(part in result.output for part in (type(error).__name__, *parts))
 
 
 OUTPUTS = ("--table", "new/t.csv", "--video", "new/v.mp4")

@@ -1,13 +1,12 @@
 """A live session's figures, which write nothing, and a page about it that needs no other file."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import jinja2
 import matplotlib.pyplot as plt
 import pandas as pd
+from IPython.core.pylabtools import print_figure
 from matplotlib.figure import Figure
 
 from ..classes import CLASS_COLORS, CLASSES, NOT_SURE
@@ -87,9 +86,7 @@ def write_page(table: pd.DataFrame, snapshots: Mapping[str, Snapshot], network: 
     """
     source, pictures = table.attrs["source"], {}
     for figure in (probabilities_over_time(table, note=source), snapshot_grid(snapshots, note=source)):
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", dpi=130)
-        pictures[figure.get_suptitle()] = base64.b64encode(buffer.getvalue()).decode()
+        pictures[figure.get_suptitle()] = print_figure(figure, bbox_inches=None, dpi=130, base64=True)
     at_once = table.groupby("frame")["face"].count().value_counts().sort_index().items()
     content = {"source": source, "network": network, "summary": summary(table), "figures": pictures}
     content |= {"labels": how_sure(table).round(2).to_html(border=0), "at_once": at_once}

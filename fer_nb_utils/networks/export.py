@@ -54,21 +54,15 @@ def export(network: Network, path: Path, kind: str = "onnx", calibration: np.nda
         if kind == "torchscript":
             torch.jit.save(torch.jit.trace(module, example), temporary, _extra_files={"metadata": json.dumps(metadata)})
         else:
-            _write_onnx(module, example, temporary, metadata, calibration)
+            import onnx  # here, for it is an extra
 
-
-def _write_onnx(
-    module: nn.Module, example: Tensor, path: Path, metadata: dict[str, str], calibration: np.ndarray | None
-) -> None:
-    import onnx  # here, for it is an extra
-
-    names = {"input_names": [INPUT], "output_names": [OUTPUT], "dynamic_shapes": ({0: torch.export.Dim("n")},)}
-    torch.onnx.export(module, (example,), path, dynamo=True, external_data=False, verbose=False, **names)
-    if calibration is not None:
-        _to_int8(path, calibration)
-    model = onnx.load(path)
-    onnx.helper.set_model_props(model, metadata)
-    onnx.save(model, path)
+            names = {"input_names": [INPUT], "output_names": [OUTPUT], "dynamic_shapes": ({0: torch.export.Dim("n")},)}
+            torch.onnx.export(module, (example,), temporary, dynamo=True, external_data=False, verbose=False, **names)
+            if calibration is not None:
+                _to_int8(temporary, calibration)
+            model = onnx.load(temporary)
+            onnx.helper.set_model_props(model, metadata)
+            onnx.save(model, temporary)
 
 
 def _to_int8(path: Path, faces: np.ndarray) -> None:

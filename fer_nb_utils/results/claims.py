@@ -193,7 +193,7 @@ def _unfreeze(groups: Groups) -> Finding:
     config = groups["fc alone"][0].config
     return _decided(tests), (
         f"{config['model']}, {config['image_size']} px. Training accuracy after {_epochs(config['epochs_run'])}: "
-        f"{_listed(_means(last))}, {(layer4.mean() - fc.mean()) * 100:+.1f} points; the paper's gain is "
+        f"{_listed(last)}, {(layer4.mean() - fc.mean()) * 100:+.1f} points; the paper's gain is "
         f"{gain * 100:.1f} points. {_told(tests)}"
     )
 
@@ -234,7 +234,7 @@ def _slowest(groups: Groups) -> Finding:
     longer = {other: ([np.log(minutes["resnet50"]), -np.log(minutes[other])], 0) for other in MODELS[:2]}
     costs = pd.Series({name: group[0].config["multiply_adds"] for name, group in groups.items()})
     return _decided(seed_tests(longer, TIME_SD)), (
-        f"Training took {_listed(_means(minutes), '.1f', ' min')} on {groups['resnet50'][0].config['device_name']}; "
+        f"Training took {_listed(minutes, '.1f', ' min')} on {groups['resnet50'][0].config['device_name']}; "
         f"multiply-adds relative to ResNet18: {_listed(costs / costs['resnet18'], '.2f')}."
     )
 
@@ -247,7 +247,7 @@ def _plateau(groups: Groups) -> Finding:
     tests = seed_tests({f"{name} beyond 0.2": ([values - RISE], 0) for name, values in rise.items()})
     return _decided(tests) or None, (
         f"Rise of training accuracy over epochs {epochs - 2} to {epochs}, in points an epoch: "
-        f"{_listed(_means(rise) * 100, '+.2f')}. {_told(tests)}"
+        f"{_listed(pd.Series(rise).map(np.mean) * 100, '+.2f')}. {_told(tests)}"
     )
 
 
@@ -262,7 +262,7 @@ def _accuracy(groups: Groups) -> Finding:
 
 
 def _auc(groups: Groups) -> Finding:
-    means = _means({name: group.tested("all", "auc") for name, group in groups.items()})
+    means = pd.Series({name: group.tested("all", "auc").mean() for name, group in groups.items()})
     if means.isna().any():
         return None, "A class has no test images, so that there is no mean AUC."
     tests = seed_tests({f"{a} - {b}": _difference(groups, a, b, "auc") for a, b in combinations(MODELS, 2)})
@@ -283,7 +283,7 @@ def _expressions(groups: Groups) -> Finding:
 
 
 def _disgust(groups: Groups) -> Finding:
-    recall = _means({name: group.tested("disgust", "recall") for name, group in groups.items()})
+    recall = {name: group.tested("disgust", "recall") for name, group in groups.items()}
     run = groups["resnet18"][0]
     support, training = run.metrics["full"]["per_class"]["disgust"]["support"], run.config["data"]["counts"]["Training"]
     return None, (
@@ -300,7 +300,7 @@ def _features(groups: Groups) -> Finding:
     lost = [correct(run.predictions) * 1 - correct(fused.predictions) for run, fused in pairs]
     lost = pd.concat(lost, axis=1).mean(axis=1)
     tests = seed_tests({"one point - gain": (missed, lost.var() / len(lost))})
-    return _decided(tests), f"Accuracy on PrivateTest {_listed(_means(accuracy))}. {_told(tests)}"
+    return _decided(tests), f"Accuracy on PrivateTest {_listed(accuracy)}. {_told(tests)}"
 
 
 def _balance(groups: Groups) -> Finding:
@@ -322,13 +322,9 @@ CHECKS = {
 }  # fmt: skip
 
 
-def _means(values: Mapping[str, np.ndarray]) -> pd.Series:
-    """The mean over seeds of each network."""
-    return pd.Series({name: sample.mean() for name, sample in values.items()})
-
-
-def _listed(values: pd.Series, style: str = ".1%", unit: str = "") -> str:
-    return ", ".join(f"{name} {value:{style}}{unit}" for name, value in values.items())
+def _listed(values: Mapping[str, np.ndarray | float], style: str = ".1%", unit: str = "") -> str:
+    """Each value with its name; of several, one a seed, their mean."""
+    return ", ".join(f"{name} {np.mean(value):{style}}{unit}" for name, value in values.items())
 
 
 def _told(tests: pd.DataFrame, shown: int | None = None) -> str:

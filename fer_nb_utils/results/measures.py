@@ -71,9 +71,6 @@ def test_sets(predictions: pd.DataFrame, twins_in_train: Collection[str] = ()) -
     return {name: rows for name, rows in sets.items() if len(rows)}
 
 
-test_sets.__test__ = False  # pytest would take the imported function for a test
-
-
 def table1_row(predictions: pd.DataFrame) -> pd.Series:
     """One row of Table 1: weighted precision, recall and F1, support, accuracy, mean one-vs-rest AUC."""
     row = {**measured(predictions)["all"], "support": len(predictions)}

@@ -44,10 +44,9 @@ def over_seeds(tables: Sequence[pd.DataFrame], n: int = 400) -> pd.DataFrame:
     Rows: (expression, measure) as in `measures.bootstrap`. Columns: seeds (their number), mean, sd (over the seeds; NaN
     of one), and low and high, the 95 % interval of `draws_over_seeds`.
     """
-    draws = draws_over_seeds(tables, n)
     values = pd.DataFrame([measured(table) for table in tables])
     summary = pd.DataFrame({"seeds": len(tables), "mean": values.mean(), "sd": values.std(ddof=1)})
-    return summary.join(intervals(draws))
+    return summary.join(intervals(draws_over_seeds(tables, n)))
 
 
 def draws_over_seeds(tables: Sequence[pd.DataFrame], n: int = 400, seed: int = 0) -> pd.DataFrame:

@@ -23,7 +23,6 @@ from .workspace import Workspace
 # again when one of them ran anew.
 TRAINING = ("02_finetune_resnet18", "03_finetune_resnet34", "04_finetune_resnet50")
 READS = {"05_compare_resnets": TRAINING, "08_beyond_the_paper": TRAINING}
-INJECTED = "injected-parameters"  # papermill's tag
 COPY = "notebooks/{}.ipynb"  # where the executed copy of a notebook goes
 
 

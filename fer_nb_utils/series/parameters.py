@@ -42,10 +42,8 @@ def checked(name: str, value: object, default: object) -> object:
 
 def refuse_unknown(given: set[str], known: set[str], where: str, what: str = "parameter") -> None:
     """Raise UserError when a given name is none of the known ones; papermill alone would only warn."""
-    unknown = sorted(given - known)
-    if unknown:
-        names = ", ".join(unknown)
-        raise UserError(f"{where} has no {what} {names}; its {what}s are {', '.join(sorted(known))}.")
+    if unknown := ", ".join(sorted(given - known)):
+        raise UserError(f"{where} has no {what} {unknown}; its {what}s are {', '.join(sorted(known))}.")
 
 
 def located(parameters: dict[str, object], folder: Path) -> dict[str, object]:

@@ -99,8 +99,7 @@ def plan(
     defaults = {name: _defaults(name, notebook) for name, notebook in notebooks.items()}
     numbers = {name[:2] for name in notebooks}
     wanted = {number.zfill(2) for number in only} or numbers
-    if unknown := sorted(wanted - numbers):
-        raise UserError(f"There is no notebook {', '.join(unknown)}; choose from {', '.join(sorted(numbers))}.")
+    refuse_unknown(wanted, numbers, "The series", "notebook")
     chosen = [name for name in notebooks if name[:2] in wanted]
     refuse_unknown(set(profile.notebooks), set(notebooks), f"Profile {profile.name}: the series", "notebook")
     refuse_unknown(set(profile.parameters), set().union(*defaults.values()), f"Profile {profile.name}: the series")

@@ -40,8 +40,12 @@ def results(run_dir: Path) -> dict:
         with kept_apart("run.json", unreadable):
             record = json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
             found |= record | {"notebooks": {name: dict(entry) for name, entry in record["notebooks"].items()}}
+    records = {}
+    for folder in Workspace(run_dir).run_folders():
+        with kept_apart(f"training/{folder.name}", unreadable):  # a file may be whole and yet lack what a record needs
+            records[folder.name] = _record(Run.load(folder))
     found |= {
-        "data_sets": _data_sets(_read_runs(run_dir, unreadable)),
+        "data_sets": _data_sets(records),
         "reference": _reference(),
         "paper": {name: _plain(table) for name, table in (("table1", PAPER_TABLE1), ("table2", PAPER_TABLE2))},
         "versions": versions() | {"scikit-learn": version("scikit-learn")},
@@ -58,15 +62,6 @@ def kept_apart(what: str, unreadable: dict[str, str]) -> Iterator[None]:
         yield
     except Exception as error:
         unreadable[what] = FOLDERS.sub("", f"{type(error).__name__}: {error}".splitlines()[0][:300])
-
-
-def _read_runs(run_dir: Path, unreadable: dict[str, str]) -> dict[str, dict]:
-    """The records of the finished training runs by name: a file may be whole and yet lack what a record needs."""
-    records = {}
-    for folder in Workspace(run_dir).run_folders():
-        with kept_apart(f"training/{folder.name}", unreadable):
-            records[folder.name] = _record(Run.load(folder))
-    return records
 
 
 @cache

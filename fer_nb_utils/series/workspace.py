@@ -30,12 +30,6 @@ def check_parameters() -> None:
         checked(name, value, defaults[name])
 
 
-def repository_root() -> Path:
-    """The folder above the current one (or itself) that holds the notebooks; else the current folder."""
-    here, parts = Path.cwd(), ("notebooks", "fer_nb_utils")
-    return next((folder for folder in (here, *here.parents) if all((folder / part).is_dir() for part in parts)), here)
-
-
 class Workspace:
     """The run folder: `training/` holds the runs, `figures/` and `tables/` what the notebooks show.
 
@@ -46,7 +40,9 @@ class Workspace:
     """
 
     def __init__(self, run_dir: str | Path):
-        self.folder = Path(os.environ.get("FER_NB_RUNS") or repository_root()) / run_dir
+        here, parts = Path.cwd(), ("notebooks", "fer_nb_utils")
+        clones = (folder for folder in (here, *here.parents) if all((folder / part).is_dir() for part in parts))
+        self.folder = Path(os.environ.get("FER_NB_RUNS") or next(clones, here)) / run_dir
 
     @property
     def reference(self) -> "Workspace":

@@ -75,18 +75,19 @@ def run(
         return Run.load(folder)
 
 
-def repeat(config: dict, dataset: Dataset, folder: str | Path, weights: str | None = None, device: str = "auto") -> Run:
-    """Run the experiment of a finished run's `config.json` again, in another folder.
+def repeat(config: Path, dataset: Dataset, folder: str | Path, weights: str | None = None, device: str = "auto") -> Run:
+    """Run the experiment of a finished run again, in another folder; `config` is its `config.json`.
 
-    `weights`: where its initial weights lie, when they came from a file. Raises UserError when `config` is no finished
-    run's, and when data, initial weights or recipe are not those of the first run; when only the code has changed
+    `weights`: where its initial weights lie, when they came from a file. Raises UserError when `config` is no such
+    file, and when data, initial weights or recipe are not those of the first run; when only the code has changed
     since, it says so on standard error.
     """
     try:
-        again = TrainConfig(**{field.name: config[field.name] for field in dataclasses.fields(TrainConfig)})
-        fingerprint, sha256, former = config["data"]["fingerprint"], config["weights_sha256"], dict(config["recipe"])
+        first = json.loads(config.read_text(encoding="utf-8"))
+        again = TrainConfig(**{field.name: first[field.name] for field in dataclasses.fields(TrainConfig)})
+        fingerprint, sha256, former = first["data"]["fingerprint"], first["weights_sha256"], dict(first["recipe"])
     except (AttributeError, LookupError, TypeError, ValueError) as error:
-        raise UserError(f"This is not the config.json of a finished run ({error}); choose another file.") from error
+        raise UserError(f"{config} is not the config.json of a finished run ({error}); choose another file.") from error
     again = dataclasses.replace(again, weights=weights or again.weights)
     if dataset.fingerprint != fingerprint:
         raise UserError(
@@ -94,10 +95,10 @@ def repeat(config: dict, dataset: Dataset, folder: str | Path, weights: str | No
             f"not {fingerprint}; give the same data."
         )
     if read_weights(again.model, again.weights).sha256 != sha256:
-        raise UserError(f"{again.weights} is not the file of initial weights of that run; give {config['weights']}.")
+        raise UserError(f"{again.weights} is not the file of initial weights of that run; give {first['weights']}.")
     if other := [key for key, value in recipe(again).items() if former.get(key, value) != value]:
         raise UserError(f"That run was made with another {', '.join(other)} than the code here has; see its config.")
-    then, now = (SAME_BUT_ROUNDING.get(each, each) for each in (config.get("source_revision"), source_revision()))
+    then, now = (SAME_BUT_ROUNDING.get(each, each) for each in (first.get("source_revision"), source_revision()))
     if then != now:
         print("The training code has changed since that run: expect other numbers.", file=sys.stderr)
     return run(again, dataset, folder, device)
@@ -116,7 +117,9 @@ def _train_and_test(
 
     model.to(device).eval()
     temperature = round(fit_temperature(_answers(model, validation, config), validation.labels), 4)
-    predictions = _test(model, dataset.select("PublicTest", "PrivateTest"), config)
+    test = dataset.select("PublicTest", "PrivateTest")
+    identity = {"file": test.files, "usage": test.usage, "label": [CLASSES[label] for label in test.labels]}
+    predictions = pd.DataFrame(identity).join(pd.DataFrame(_answers(model, test, config), columns=list(CLASSES)))
     sessions[-1]["peak_memory_mb"] = peak_memory_mb(device) if counted else None
     twins = dataset.files[audit(dataset).twin_in_train].tolist()
     with atomic_path(folder / "model.safetensors") as temporary:
@@ -169,11 +172,6 @@ def _begin_session(config: TrainConfig, folder: Path, device: torch.device) -> l
         print(f"{folder.name} began on {sessions[-1]['device_name']} and goes on on {session['device_name']}.")
     write_json(record, [*sessions, session])
     return [*sessions, session]
-
-
-def _test(model: ResNet, test: Dataset, config: TrainConfig) -> pd.DataFrame:
-    identity = {"file": test.files, "usage": test.usage, "label": [CLASSES[label] for label in test.labels]}
-    return pd.DataFrame(identity).join(pd.DataFrame(_answers(model, test, config), columns=list(CLASSES)))
 
 
 def _answers(model: ResNet, images: Dataset, config: TrainConfig) -> np.ndarray:

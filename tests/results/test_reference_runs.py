@@ -44,7 +44,7 @@ def test_claims_quote_their_numbers():
         claims["unfreeze"].numbers == {"fc": 0.416, "layer4": 0.912} and "41.6 % to 91.2 %" in claims["unfreeze"].text
     )
     assert claims["overtake"].numbers == {"epoch": 9} and "epoch 9" in claims["overtake"].text
-    assert not any(claim.numbers for key, claim in claims.items() if key not in ("unfreeze", "overtake"))
+    assert not any(hasattr(claim, "numbers") for key, claim in claims.items() if key not in ("unfreeze", "overtake"))
     for key, column in (("accuracy", "accuracy"), ("auc", "auc")):
         assert [f"{value:.3f}"[1:] in claims[key].text for value in PAPER_TABLE1[column]] == [True] * 3
     best = PAPER_TABLE2["f1"].sort_values().index

@@ -77,7 +77,7 @@ def test_a_run_can_be_repeated_from_its_config(finished_run, sample, tmp_path):
 def test_other_data_cannot_pass_for_a_repetition(finished_run, sample, tmp_path):
     other = dataclasses.replace(sample, fingerprint="sha256:other")
     with pytest.raises(UserError, match="not the data of that run"):
-        experiment.repeat(finished_run.config, other, tmp_path / "again", device="cpu")
+        experiment.repeat(finished_run.folder / "config.json", other, tmp_path / "again", device="cpu")
     assert not (tmp_path / "again").exists()
 
 

@@ -84,7 +84,7 @@ def test_a_profile_in_another_encoding_is_refused(profile):
         ({"epoch": "3"}, "no parameter epoch; its parameters are epochs, run_dir"),
         ({"epochs": "many"}, "epochs is 'many'"),
         ({"run_dir": "elsewhere"}, "give it as --run-dir"),
-        ({"only": ("07",)}, "There is no notebook 07; choose from 01, 02, 05"),
+        ({"only": ("07",)}, "The series has no notebook 07; its notebooks are 01, 02, 05"),
         ({"profile": Profile("p", "", 9, {"sizes": 1}, {})}, "Profile p: the series has no parameter sizes"),
         ({"profile": Profile("p", "", 9, {}, {"01_first": {"parameters": {"b": 1}}})}, "Profile p: 01_first has no"),
         ({"profile": Profile("p", "", 9, {"epochs": "x"}, {})}, "epochs is 'x'"),

@@ -13,6 +13,7 @@ from tiny_training import TINY_RUN
 
 from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.errors import UserError, WeightsError
+from fer_nb_utils.files import write_json
 from fer_nb_utils.networks.load import EMBEDDED
 from fer_nb_utils.networks.prediction import predict
 from fer_nb_utils.networks.resnets import build_model
@@ -98,7 +99,8 @@ def test_a_short_training_on_the_real_data_beats_the_majority_class(fer2013, tmp
 def test_a_repetition_needs_the_same_recipe_and_initial_weights(sample, finished_run, tmp_path):
     def changed(**parts):
         recipe = finished_run.config["recipe"] | parts.pop("recipe", {})
-        return finished_run.config | parts | {"recipe": recipe}
+        write_json(tmp_path / "config.json", finished_run.config | parts | {"recipe": recipe})
+        return tmp_path / "config.json"
 
     with pytest.raises(UserError, match="made with another augmentation, warm_up than the code here has"):
         recipe = {"augmentation": None, "warm_up": 0.2}

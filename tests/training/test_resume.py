@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from fer_nb_utils.errors import DivergedError, UserError
+from fer_nb_utils.files import write_json
 from fer_nb_utils.networks.load import EMBEDDED
 from fer_nb_utils.networks.transforms import Augment
 from fer_nb_utils.results import claims
@@ -105,21 +106,22 @@ def test_the_record_holds_the_recipe_and_the_revision(finished):
 def test_another_recipe_is_another_run(copied, few, monkeypatch):
     monkeypatch.setattr(Augment.__init__, "__defaults__", (0.5, 10.0, 0.08, 0.1, 15.0, 0.2, 0.2))
     with pytest.raises(UserError, match="made with another augmentation"):
-        config = json.loads((copied / "config.json").read_text())
-        experiment.repeat(config, few, copied.with_name("again"), device="cpu")
+        experiment.repeat(copied / "config.json", few, copied.with_name("again"), device="cpu")
     again = experiment.run(TINY, few, copied, "cpu")
     assert again.config["recipe"]["augmentation"]["shear"] == 15.0
     assert copied.with_name("tiny.previous-1").exists()
 
 
 def test_a_repetition_by_other_code_says_so(copied, few, monkeypatch, capsys):
-    config = json.loads((copied / "config.json").read_text())
-    repeated = experiment.repeat(config, few, copied, device="cpu")
+    config, changed = json.loads((copied / "config.json").read_text()), copied.with_name("changed.json")
+    repeated = experiment.repeat(copied / "config.json", few, copied, device="cpu")
     assert repeated.config == config and not capsys.readouterr().err
-    experiment.repeat(config | {"source_revision": "0" * 12}, few, copied, device="cpu")
+    write_json(changed, config | {"source_revision": "0" * 12})
+    experiment.repeat(changed, few, copied, device="cpu")
     assert "code has changed since" in capsys.readouterr().err
     assert config["source_revision"] in claims.SAME_BUT_ROUNDING  # else the reference runs' code counts as another
-    experiment.repeat(config | {"source_revision": "75fbbf2c49a6"}, few, copied, device="cpu")
+    write_json(changed, config | {"source_revision": "75fbbf2c49a6"})
+    experiment.repeat(changed, few, copied, device="cpu")
     assert not capsys.readouterr().err
 
 
