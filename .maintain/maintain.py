@@ -187,7 +187,7 @@ def trainings(groups: Mapping[str, Sequence[Run]]) -> pd.DataFrame:
             **full[["sd", "low", "high"]],
             **{key: np.mean([run.metrics[key]["accuracy"] for run in runs]) for key in ("PrivateTest", "leak-free")},
             "minutes": sum(run.config["seconds"] + run.config["preparation_seconds"] for run in runs) / 60,
-            "device": config["device_name"],
+            "device": "; ".join(sorted({run.config["device_name"] for run in runs})),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("training")
 
@@ -207,10 +207,11 @@ def reproducibility(runs: dict[str, Run], features: pd.DataFrame | None) -> str:
     return _rendered(
         "reproducibility",
         trainings=markdown(table),
-        claims=markdown(claims.drop(columns=["where", "in these runs"]).rename_axis("about")),
+        claims=markdown(claims.drop(columns=["where", "in these runs", "departures"]).rename_axis("about")),
+        departures=claims.groupby("departures", sort=False).groups,
         runs=len(runs),
         hours=table["minutes"].sum() / 60,
-        devices=sorted(set(table["device"])),
+        devices=sorted({run.config["device_name"] for run in runs.values()}),
     )
 
 

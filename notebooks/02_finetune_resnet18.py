@@ -114,9 +114,10 @@ show_figure(figure)
 # %% [markdown]
 # ## What freezing means
 #
-# A frozen layer gets no gradient, so the optimiser leaves its weights alone. That is not enough: batch norm keeps a
-# running mean and variance that change whenever it sees a batch *in training mode*. Here frozen means frozen: those
-# layers also stay in evaluation mode. Three quarters of ResNet18's weights are in `layer4`.
+# A frozen layer gets no gradient, so the optimiser leaves its weights alone. That is not enough: batch norm, which
+# brings each channel to mean 0 and variance 1, keeps a running mean and variance for it that change whenever it sees a
+# batch *in training mode*. Here frozen means frozen: those layers also stay in evaluation mode. Three quarters of
+# ResNet18's weights are in `layer4`.
 
 # %%
 rows = {}
@@ -165,8 +166,10 @@ widgets.augmentation_knobs(train)
 # Everything the package does beyond this (mixed precision, validation, saving, and a learning rate that first rises and
 # then falls along a cosine to zero, so that the last steps are small) is comfort. To see something learnt within
 # seconds, we take 256 images and train `layer4` and `fc` only. *AdamW* gives every weight a step size of its own and
-# pulls it a little towards zero, the weight decay. *Softmax* turns the seven outputs, the logits, into probabilities;
-# `cross_entropy` holds it, and is the mean of minus the logarithm of the true class's probability.
+# pulls it a little towards zero, the weight decay. Head and body get the same learning rate here: `fc` starts from
+# nothing and would bear a greater one, pretrained layers often get a smaller one, lest they forget. *Softmax* turns the
+# seven outputs, the logits, into probabilities; `cross_entropy` holds it, and is the mean of minus the logarithm of the
+# true class's probability.
 
 # %%
 generator = torch.Generator().manual_seed(seed)
@@ -333,6 +336,7 @@ transfer = {
         "train (last epoch)": one.history["train_accuracy"].iloc[-1],
         "validation (best epoch)": one.history["validation_accuracy"].max(),
         "test (best epoch)": one.metrics["full"]["accuracy"],
+        **dict(zip(("low", "high"), one.metrics["full"]["intervals"]["accuracy"], strict=True)),
         "seconds": one.config["seconds"] + one.config["preparation_seconds"],
     }
     for name, one in rivals.items()
@@ -342,8 +346,7 @@ work.save_table(transfer, "transfer_resnet18")
 show_table(transfer)
 
 # %% tags=["nbval-ignore-output"]
-low, high = np.array([one.metrics["full"]["intervals"]["accuracy"] for one in rivals.values()]).T
-tested = transfer["test (best epoch)"]
+tested, low, high = (transfer[column] for column in ("test (best epoch)", "low", "high"))
 with style():
     figure, axis = plt.subplots(figsize=(8.5, 3.2))
     axis.errorbar(tested, transfer.index, xerr=(tested - low, high - tested), fmt="o", color="black")

@@ -260,7 +260,7 @@ show_significance(paper, work.reference)
 def class_f1(table2, note=""):
     figure, axis = plt.subplots(figsize=(8.5, 3.9))
     bars = axis.bar(CLASSES, table2.loc[list(CLASSES), "f1"], 0.7, color=CLASS_COLORS.values())
-    axis.bar_label(bars, fmt="%.2f", label_type="center")
+    axis.bar_label(bars, fmt="%.2f", label_type="center", bbox={"facecolor": "white", "linewidth": 0, "pad": 1.5})
     axis.plot(CLASSES, PAPER_TABLE2["f1"], **PAPER_MARK, markersize=36, markeredgewidth=1.6)
     axis.set(ylabel="F1", ylim=(0, 1.05))
     axis.grid(axis="x", visible=False)
@@ -284,7 +284,8 @@ def show_table2_intervals(trainings, place):
     predictions = [[run.predictions for run in runs] for runs in trainings.values()]
     draws = sum(draws_over_seeds(tables, seed=number) for number, tables in enumerate(predictions))
     found = measures.intervals(draws / len(predictions)).drop("all", level=0)
-    table = found.rename_axis(["expression", "measure"]).unstack("measure").swaplevel(axis=1).sort_index(axis=1)
+    table = found.rename_axis(["expression", "measure"]).unstack("measure").swaplevel(axis=1)
+    table = table.sort_index(axis=1, level="measure", sort_remaining=False, kind="stable")  # low before high
     place.save_table(table.set_axis(["_".join(column) for column in table.columns], axis=1), "table2_intervals")
     show_table(table, note=f"95 % intervals. {common_protocol(trainings)}")
 
@@ -300,7 +301,8 @@ show_table2_intervals(paper, work.reference)
 # ## What is taken for what
 #
 # Each row of a confusion matrix is what happened to the images of one expression, counted over all seeds. A ROC curve
-# asks for one expression at a time how many of its images are found (up) at the price of how many false alarms (right).
+# asks for one expression at a time how many of its images are found (up) at the price of how many false alarms (right);
+# its scores are those of all seeds, so that areas differ from Table 1's means in the third decimal.
 
 
 # %%
@@ -368,7 +370,7 @@ show_protocol(others, work.reference, "protocol_others")
 # all layers 68 % (ResNet34's learning rate was not searched there, but set to what had won every search). But from
 # *random* weights ResNet18 gets 65 %, three points more than with pretrained layers whose first three stages stay
 # frozen, and two and a half less than where all may adapt. (One seed each, so the chance of training is not in
-# McNemar's p below; three seeds of other trainings differ by a point at most.) Stages that were last adapted to small
+# McNemar's p below; three seeds of other trainings differ by .2 to 1.2 points.) Stages that were last adapted to small
 # grey pictures of things fit faces only roughly. Whether that is also true of torchvision's own weights at 224 pixels
 # these runs do not say. On the third rung ResNet50 comes nearest to the paper's mark.
 
@@ -428,9 +430,9 @@ show_significance(freezing, work.reference, "_resnet18_freezing")
 
 # %% [markdown]
 # With `layer4` training accuracy ends at 77 % while validation stops at 60 %: the rest is learnt by heart, and the
-# validation loss is lowest in epoch 12 or 13. With `fc` alone both end at 44 to 46 %: there is little to learn by heart
-# with. In test `layer4` adds 18 points, far beyond chance. In training the seeds lie so close together that their bands
-# are hardly seen.
+# validation loss is lowest in epochs 11 to 13. With `fc` alone both end at 44 to 46 %: there is little to learn by
+# heart with. In test `layer4` adds 18 points, far beyond chance. In training the seeds lie so close together that their
+# bands are hardly seen.
 
 # %% [markdown]
 # ## Without the leak
@@ -455,10 +457,11 @@ show_significance(pair, work.reference, "_leak_free")
 # ## The paper's claims, and how each is judged
 #
 # A rule says when a statement is true of a set of runs, when false, and when they cannot decide it. Rules belong before
-# results: these were committed (fda5544) before any run from the embedded backbones was made, that of *features* later,
-# after a look at one run (notebook 08). "Beyond chance" means a t-test at 5 % in which both kinds of chance count. Each
-# rule is meant to err in at most 5 % of cases where there is no difference; the tests show it by simulation. That is
-# each by itself: eleven of them would still decide one claim wrongly in about every second table like this.
+# results: these were committed (fda5544) before any run from the embedded backbones was made, that of *features* later
+# (9873dca, f3fdcab), after a look at one run (notebook 08). "Beyond chance" means a t-test at 5 % in which both kinds
+# of chance count. Each rule is meant to err in at most 5 % of cases where there is no difference; the tests show it by
+# simulation. That is each by itself: eleven of them would still decide one claim wrongly in about every second table
+# like this.
 
 # %%
 display(Markdown(markdown(RULES.to_frame().rename_axis("claim"))))

@@ -109,14 +109,15 @@ def seeds_needed(test: Mapping[str, float], level: float) -> float:
 
 
 def unlike_times(runs: Iterable[Run]) -> list[str]:
-    """What forbids comparing the runs' times: device_name, threads, epochs_run, as far as they are not all equal, and
-    other_work, where the machine had some beside."""
+    """What forbids comparing the runs' times: machines, threads, epochs, as far as they are not all equal, and other
+    work, where the machine had some beside."""
     configs = [run.config for run in runs]
     sessions = [session for config in configs for session in config.get("sessions") or [config]]
-    found = {key: {session[key] for session in sessions} for key in ("device_name", "threads")}
-    found["epochs_run"] = {config["epochs_run"] for config in configs}
+    found = {"machines": {session["device_name"] for session in sessions}}
+    found["threads"] = {session["threads"] for session in sessions}
+    found["epochs"] = {config["epochs_run"] for config in configs}
     unlike = [key for key, values in found.items() if len(values) > 1]
-    return [*unlike, "other_work"] if any(config.get("other_work") for config in configs) else unlike
+    return [*unlike, "other work"] if any(config.get("other_work") for config in configs) else unlike
 
 
 def cost_table(runs: Mapping[str, Run]) -> pd.DataFrame:

@@ -28,6 +28,21 @@ def test_the_temperature_is_found_again_and_repairs_the_error(temperature):
     assert repaired < 0.015 and (temperature == 1 or calibration_error(told, labels) > 0.05)
 
 
+def test_the_temperature_is_scikit_learns():
+    pytest.importorskip("sklearn", minversion="1.8")  # the first with temperature scaling
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.frozen import FrozenEstimator
+    from sklearn.linear_model import LogisticRegression
+
+    told, labels = (part[:3000] for part in honest())
+    told = sharpened(told, 1.7)
+    logits, network = np.log(told), LogisticRegression(max_iter=1).fit(np.log(told), labels)
+    network.coef_, network.intercept_ = np.eye(7), np.zeros(7)  # its logits are those given to it
+    calibrated = CalibratedClassifierCV(FrozenEstimator(network), method="temperature").fit(logits, labels)
+    ours = sharpened(told, 1 / fit_temperature(told, labels))
+    np.testing.assert_allclose(ours, calibrated.predict_proba(logits), atol=1e-3)
+
+
 def test_the_temperature_stays_within_a_twentieth_and_twenty():
     """Where labels have no likeliest temperature: all of them right, or all of them wrong."""
     probabilities, _ = honest(200)

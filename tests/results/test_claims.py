@@ -239,16 +239,16 @@ def test_slowest_counts_preparation_and_tells_minutes():
 
 
 def test_times_are_compared_only_on_equal_terms():
-    for key, value in (("device_name", "two"), ("threads", 4)):
+    for key, value, said in (("device_name", "two", "machines"), ("threads", 4, "threads")):
         groups = three(60.0, 60.0, 90.0, as_="seconds", seeds=1)
         groups["resnet18"][0].config[key] = value
         found = check_claim("slowest", groups)
         assert found["verdict"] == "cannot tell"
-        assert found["evidence"] == f"The times cannot be compared, for the runs differ in {key}."
+        assert found["evidence"] == f"The times cannot be compared, for the runs differ in {said}."
     groups = three(60.0, 60.0, 90.0, as_="seconds", seeds=1)
     here, there = ({"device_name": name, "threads": 2} for name in ("one", "two"))
     groups["resnet34"][0].config["sessions"] = [here, there]  # resumed elsewhere
-    assert check_claim("slowest", groups)["evidence"].endswith("differ in device_name.")
+    assert check_claim("slowest", groups)["evidence"].endswith("differ in machines.")
 
 
 def test_plateau_is_not_blamed_on_the_network_when_the_learning_rate_ends_at_zero():

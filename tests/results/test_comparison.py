@@ -122,11 +122,12 @@ def test_cost_counts_the_preparation():
 
 def test_times_are_comparable_on_the_same_device_threads_and_epochs():
     assert comparison.unlike_times([some_run(), some_run(seconds=1.0, model="resnet50")]) == []
-    for key, value in (("device_name", "two"), ("threads", 1), ("epochs_run", 5)):
-        assert comparison.unlike_times([some_run(), some_run(**{key: value})]) == [key]
+    others = {"machines": {"device_name": "two"}, "threads": {"threads": 1}, "epochs": {"epochs_run": 5}}
+    for name, changed in others.items():
+        assert comparison.unlike_times([some_run(), some_run(**changed)]) == [name]
     sessions = [{"device_name": "one", "threads": 2}, {"device_name": "two", "threads": 2}]
     assert comparison.unlike_times([some_run(sessions=sessions[:1]), some_run()]) == []
-    assert comparison.unlike_times([some_run(sessions=sessions)]) == ["device_name"]
+    assert comparison.unlike_times([some_run(sessions=sessions)]) == ["machines"]
 
 
 def test_mcnemar_exact_by_hand_and_symmetric():
@@ -243,7 +244,7 @@ def test_networks_are_compared_over_their_seeds():
 def test_times_beside_other_work_are_not_compared():
     runs = [some_run(), some_run()]
     assert comparison.unlike_times(runs) == []
-    assert comparison.unlike_times([runs[0], some_run(other_work=True)]) == ["other_work"]
+    assert comparison.unlike_times([runs[0], some_run(other_work=True)]) == ["other work"]
 
 
 def test_common_protocol_says_once_what_runs_share():

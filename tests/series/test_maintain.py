@@ -146,7 +146,7 @@ def test_publishing_writes_run_readme_and_checkpoint(finished_run, committed, mo
 def test_times_beside_other_work_say_so(finished_run, committed):
     publish_runs([finished_run.folder], other_work=True, **committed)
     run = Run.load(committed["reference"] / "resnet18_tiny")
-    assert comparison.unlike_times([run]) == ["other_work"] and comparison.unlike_times([finished_run]) == []
+    assert comparison.unlike_times([run]) == ["other work"] and comparison.unlike_times([finished_run]) == []
 
 
 def test_the_summary_holds_the_numbers_of_the_runs(finished_run):
