@@ -122,8 +122,8 @@ def realtime_prediction(
 
     Returns a row for every face of every frame, and one without a face for a frame without any: frame, seconds, face
     (its number), x, y, width, height (pixels), label (an expression or "not sure"), the seven smoothed probabilities,
-    the frame's milliseconds for read, detect, crop, classify, smooth and draw (window and video included), and the
-    file's name of an image.
+    the frame's milliseconds for read, detect, crop, classify, smooth and draw (window and video included; of a film
+    the means over frames labelled together, but for draw), and the file's name of an image.
     `attrs` holds "source", "frames", "seconds" (of the wall's clock), "video" (the path when it was written whole) and
     "problems". Raises UserError for a source, cascade, window or video that cannot be used.
     """
