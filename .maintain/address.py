@@ -15,8 +15,8 @@ from fer_nb_utils.paths import NOTEBOOKS, ROOT
 
 GITHUB = re.compile(r"https://github\.com/([\w-]+/[\w.-]+?)(?:\.git)?/?")
 BADGES = """\
-[![Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/{name}/blob/main/{path})
-[![Binder](https://mybinder.org/badge_logo.svg)](https://mybinder.org/v2/gh/{name}/main?urlpath=lab/tree/{path})
+[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/{name}/blob/main/{path})
+[![Open in Binder](https://mybinder.org/badge_logo.svg)](https://mybinder.org/v2/gh/{name}/main?urlpath=lab/tree/{path})
 
 """
 TAGS = ["colab", "remove-cell"]  # the site leaves out cells with the second one
@@ -30,8 +30,9 @@ if not find_spec("{module}"):
     import subprocess
     from pathlib import Path
 
+    address = "https://github.com/{name}"
     if not Path("fer_notebooks").exists():
-        subprocess.run(["git", "clone", "--depth=1", "https://github.com/{name}", "fer_notebooks"], check=True)
+        subprocess.run(["git", "clone", "--quiet", "--depth=1", address, "fer_notebooks"], check=True)
     runpy.run_path("fer_notebooks/.binder/colab.py")"""
 
 
@@ -72,7 +73,9 @@ def _linked(notebook: NotebookNode, name: str, source: Path) -> NotebookNode:
     """A copy with the badges below its title, and the cell for Colab after that."""
     notebook = nbformat.from_dict(notebook)
     path = source.with_suffix(".ipynb").relative_to(ROOT).as_posix()
-    title, text = re.sub(r"^\[!\[\w+\]\(.+\n+", "", notebook.cells[0].source, flags=re.MULTILINE).split("\n\n", 1)
+    title, text = re.sub(r"^\[!\[Open in \w+\]\(.+\n+", "", notebook.cells[0].source, flags=re.MULTILINE).split(
+        "\n\n", 1
+    )
     notebook.cells[0].source = f"{title}\n\n{BADGES.format(name=name, path=path)}{text}"
     module = "lesson" if source == SOURCE else "fer_nb_utils"  # a restarted kernel finds neither
     setup = nbformat.v4.new_code_cell(SETUP.format(name=name, module=module), metadata={"tags": TAGS})

@@ -91,7 +91,7 @@ def _opencv() -> str:
 def _camera() -> str:
     import cv2
 
-    cv2.utils.logging.setLogLevel(0)  # its warnings would stand between the checks
+    getattr(cv2.utils, "logging", cv2).setLogLevel(0)  # its warnings would stand between the checks
     return _sure(cv2.VideoCapture(0).read()[0] and "camera 0 gives pictures", "camera 0 gives no picture")
 
 
