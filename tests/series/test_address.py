@@ -84,10 +84,14 @@ def test_the_repositorys_guards_hold_with_an_address(clone):
         assert done.returncode == 0, done.stdout
 
 
-def test_the_address_stands_in_the_projects_facts(clone):
+def test_the_address_stands_in_the_projects_facts_and_on_the_site(clone, monkeypatch):
     project = tomllib.loads((clone / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     assert project["urls"] == {"Repository": URL} and "export" in project["optional-dependencies"]
     assert yaml.safe_load((clone / "CITATION.cff").read_text(encoding="utf-8"))["repository-code"] == URL
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    options = runpy.run_path(str(clone / ".site" / "conf.py"))["html_theme_options"]
+    assert (options["repository_url"], options["repository_branch"]) == (URL, "main")
+    assert {"binderhub_url", "colab_url"} <= options["launch_buttons"].keys()
 
 
 @pytest.fixture
