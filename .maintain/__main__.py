@@ -68,5 +68,14 @@ def lesson() -> None:
     draw_figures.main()
 
 
+@main.command()
+@click.argument("url")
+def address(url: str) -> None:
+    """Write the project's address, https://github.com/OWNER/NAME, into what names it, and the notebooks' badges."""
+    from address import write_address
+
+    write_address(url)
+
+
 if __name__ == "__main__":
     main(prog_name="python .maintain")

@@ -32,16 +32,24 @@ myst_heading_anchors = 3
 exclude_patterns = ["**/.*.ipynb"]  # being written
 suppress_warnings = ["myst.header", "mystnb.mime_priority"]
 autodoc_default_options = {"members": True, "member-order": "bysource"}
+autodoc_preserve_defaults = True  # as written, no paths of this machine
 html_theme = "sphinx_book_theme"
 html_title = project
 html_extra_path = ["index.html"]
-html_theme_options = {"show_navbar_depth": 1, "home_page_in_toc": True}
-# a project address, [project.urls] Repository in pyproject.toml, gives each notebook's page a button for Binder
+html_static_path = html_css_files = ["site.css"]
+# no bar on top: its one search box stands at the side too
+html_theme_options = {"show_navbar_depth": 1, "home_page_in_toc": True, "navbar_persistent": []}
+# a project address, [project.urls] Repository in pyproject.toml, gives notebooks' pages buttons for Binder and Colab
 urls = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"].get("urls", {})
 if "Repository" in urls:
     html_theme_options |= {
         "repository_url": urls["Repository"],
-        "launch_buttons": {"binderhub_url": "https://mybinder.org"},
+        "repository_branch": "main",
+        "launch_buttons": {
+            "notebook_interface": "jupyterlab",
+            "binderhub_url": "https://mybinder.org",
+            "colab_url": "https://colab.research.google.com",
+        },
     }
 
 CONTENTS = """
@@ -58,7 +66,7 @@ notebooks/0*
 :caption: In class
 notebooks/classroom/transfer_learning
 notebooks/classroom/for_teachers
-notebooks/classroom/transfer_learning_solutions
+The lesson's solutions <notebooks/classroom/transfer_learning_solutions>
 ```
 
 ```{toctree}

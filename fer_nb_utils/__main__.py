@@ -6,7 +6,10 @@ import os
 import sys
 from pathlib import Path
 
-import click
+try:
+    import click
+except ModuleNotFoundError as error:  # nothing is installed here
+    sys.exit(f"Error: {error}; run python -m pip install -r requirements.txt, in the clone and in this environment.")
 
 from . import __version__
 from .errors import UserError

@@ -45,6 +45,13 @@ def test_help_and_import_load_nothing_heavy(arguments):
     assert arguments[0] == "-c" or ("run" in done.stdout and "data" in done.stdout)
 
 
+def test_where_nothing_is_installed_a_sentence_says_so():
+    command = [sys.executable, "-S", "-E", "-m", "fer_nb_utils", "doctor"]  # without site-packages
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith("Error: No module named 'click'; run python -m pip install")
+    assert done.stderr.count("\n") == 1
+
+
 def test_version():
     assert __version__ in call("--version").output
 

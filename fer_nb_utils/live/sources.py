@@ -15,7 +15,7 @@ from .demo import SECONDS, Frame, demo_clip
 
 # quiet: a source says itself what is wrong
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
-cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+getattr(cv2.utils, "logging", cv2).setLogLevel(0)  # silent; before 4.13 it stands in cv2 itself
 
 DEMO = "demo"
 IMAGES = (".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")

@@ -46,7 +46,8 @@ def _packages() -> str:
 
     every = reversed([*distributions()])  # of two of one name, the first counts
     installed = {canonicalize_name(each.name): each.version for each in every}
-    asked = [Requirement(line) for line in requires("fer_nb_utils") if "extra ==" not in line]
+    lines = [*requires("fer_nb_utils"), *(requires("torchvision") if "torchvision" in installed else ())]
+    asked = [Requirement(line) for line in lines if "extra ==" not in line]
     versions = {each: installed.get(canonicalize_name(each.name), "missing") for each in asked}
     wrong = [each for each, found in versions.items() if found == "missing" or found not in each.specifier]
     _sure(not wrong, "; ".join(f"{each.name} is {versions[each]}, needs {each.specifier}" for each in wrong))
@@ -66,7 +67,8 @@ def _kernel() -> str:
 
 def _jupyterlab() -> str:
     extensions = Path(sys.prefix, "share", "jupyter", "labextensions")
-    missing = [name for name in ("@jupyter-widgets", "anywidget") if not (extensions / name).is_dir()]
+    names = ("@jupyter-widgets/jupyterlab-manager", "anywidget")  # uninstalled ones can leave empty folders
+    missing = [name for name in names if not (extensions / name / "package.json").is_file()]
     return _sure(not missing and f"{version('jupyterlab')} with widgets", f"without {', '.join(missing)}")
 
 
@@ -91,7 +93,7 @@ def _opencv() -> str:
 def _camera() -> str:
     import cv2
 
-    cv2.utils.logging.setLogLevel(0)  # its warnings would stand between the checks
+    getattr(cv2.utils, "logging", cv2).setLogLevel(0)  # its warnings would stand between the checks
     return _sure(cv2.VideoCapture(0).read()[0] and "camera 0 gives pictures", "camera 0 gives no picture")
 
 
@@ -124,7 +126,7 @@ def _disk() -> str:
 CHECKS: dict[str, tuple[bool, Callable[[], object], str]] = {
     "Python": (True, _python, "install Python 3.12 and make a fresh environment"),
     "packages": (True, _packages, INSTALL),
-    "kernel": (True, _kernel, "python -m ipykernel install --sys-prefix"),
+    "kernel": (True, _kernel, f"{INSTALL}; then python -m ipykernel install --sys-prefix"),
     "JupyterLab": (True, _jupyterlab, INSTALL),
     "torch": (True, _torch, f"{INSTALL}; on Linux without GPU, the README's CPU build first"),
     "OpenCV": (True, _opencv, f"pip uninstall opencv-python opencv-python-headless, then {INSTALL}"),

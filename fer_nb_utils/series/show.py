@@ -24,7 +24,7 @@ def show_figure(figure: plt.Figure, photographs: bool = False) -> None:
         image.save(small, "jpeg", quality=88)
     else:
         image.quantize(64).save(small, "png", optimize=True)
-    display(Image(small.getvalue(), alt=figure.get_suptitle()))
+    display(Image(small.getvalue(), metadata={"alt": figure.get_suptitle()}))  # `alt=` is new in IPython 8
     plt.close(figure)
 
 

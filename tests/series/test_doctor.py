@@ -67,11 +67,19 @@ def test_packages_missing_or_out_of_range(monkeypatch):
     assert "ipykernel" not in found["found"]
 
 
-def test_a_version_in_range_that_was_not_tested_is_named(monkeypatch):
-    others = [each for each in doctor.distributions() if each.name != "torch"]
-    monkeypatch.setattr(doctor, "distributions", lambda: [*others, SimpleNamespace(name="torch", version="2.13.0+cpu")])
+def test_a_torchvision_of_another_torch(monkeypatch):
+    real = doctor.requires
+    needs = {"torchvision": ["numpy", "torch (==2.12.0)", "scipy ; extra == 'scipy'"]}
+    monkeypatch.setattr(doctor, "requires", lambda name: needs.get(name) or real(name))
     found = state("packages")
-    assert found["state"] == "ok" and "torch==" in found["found"] and "numpy==" not in found["found"]
+    assert found["state"] == "failed" and "needs ==2.12.0" in found["found"] and found["found"].startswith("torch is ")
+
+
+def test_a_version_in_range_that_was_not_tested_is_named(monkeypatch):
+    others = [each for each in doctor.distributions() if each.name != "seaborn"]
+    monkeypatch.setattr(doctor, "distributions", lambda: [*others, SimpleNamespace(name="seaborn", version="0.14+a")])
+    found = state("packages")
+    assert found["state"] == "ok" and "seaborn==" in found["found"] and "numpy==" not in found["found"]
 
 
 def test_no_kernel_or_another_environments(monkeypatch, tmp_path):
@@ -81,13 +89,24 @@ def test_no_kernel_or_another_environments(monkeypatch, tmp_path):
         raise jupyter_client.kernelspec.NoSuchKernel(name)
 
     monkeypatch.setattr(jupyter_client.kernelspec, "get_kernel_spec", no_kernel)
-    assert state("kernel")["state"] == "failed" and "ipykernel install" in state("kernel")["remedy"]
+    assert state("kernel")["state"] == "failed" and "requirements.txt" in state("kernel")["remedy"]  # ipykernel first
+    assert state("kernel")["remedy"].endswith("; then python -m ipykernel install --sys-prefix")
     other = SimpleNamespace(argv=[str(tmp_path / "bin" / "python")])
     monkeypatch.setattr(jupyter_client.kernelspec, "get_kernel_spec", lambda _: other)
     assert "not this environment's" in state("kernel")["found"]
     own = SimpleNamespace(argv=[sys.executable])
     monkeypatch.setattr(jupyter_client.kernelspec, "get_kernel_spec", lambda _: own)
     assert state("kernel")["state"] == "ok"
+
+
+def test_each_opencv_is_asked_for_pictures_in_silence(monkeypatch):
+    import cv2
+
+    calls = []
+    monkeypatch.delattr(cv2.utils, "logging")  # OpenCV before 4.13
+    monkeypatch.setattr(cv2, "setLogLevel", calls.append, raising=False)
+    monkeypatch.setattr(cv2, "VideoCapture", lambda _: SimpleNamespace(read=lambda: (True, None)))
+    assert doctor._camera() == "camera 0 gives pictures" and calls == [0]
 
 
 def test_opencv_without_cascades(monkeypatch):
@@ -99,7 +118,10 @@ def test_opencv_without_cascades(monkeypatch):
 
 def test_widgets_of_another_environment(monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
-    assert state("JupyterLab")["found"] == "without @jupyter-widgets, anywidget"
+    without = "without @jupyter-widgets/jupyterlab-manager, anywidget"
+    assert state("JupyterLab")["found"] == without
+    (tmp_path / "share" / "jupyter" / "labextensions" / "anywidget" / "static").mkdir(parents=True)  # uninstalled
+    assert state("JupyterLab")["found"] == without
 
 
 def test_an_old_python(monkeypatch):

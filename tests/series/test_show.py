@@ -30,7 +30,7 @@ def test_a_figure_is_shown_with_its_title_as_alternative_text_at_its_own_size(sh
     show.show_figure(figure, photographs)
     picture = Image.open(io.BytesIO(shown[0].data))
     assert picture.format == kind and abs(picture.width - 96 * figure.get_figwidth()) < 25
-    assert shown[0].alt == "Seven pictures"
+    assert shown[0].metadata["alt"] == "Seven pictures"
     assert not plt.fignum_exists(figure.number)
 
 
