@@ -478,6 +478,13 @@ def test_what_notebook_08_says_of_disgust_in_the_reference_runs_is_so(runs):
 
 
 def test_what_notebook_08_says_of_few_happy_faces_is_so():
-    happy = pd.read_csv(FOLDER / "beyond" / "happy.csv", index_col=0)
+    happy = pd.read_csv(FOLDER / "beyond" / "happy_fc.csv", index_col=0)
     assert happy.index[0] == 436 and happy["happy"].round(2).iloc[[0, -1]].tolist() == [0.03, 0.72]
-    assert happy.iloc[:, 1].between(0.09, 0.15).all() and happy["happy"].diff().iloc[1:].between(0.11, 0.225).all()
+    assert happy["disgust"].between(0.09, 0.15).all() and happy["happy"].diff().iloc[1:].between(0.11, 0.225).all()
+    happy = pd.read_csv(FOLDER / "beyond" / "happy_layer4.csv", index_col=0)
+    assert happy.loc[[436, 1744, 7215], "happy"].round(2).tolist() == [0.24, 0.56, 0.77]
+    assert happy.loc[436, ["happy, of seeds", "disgust, of seeds"]].tolist() == ["0.18 to 0.33", "0.38 to 0.78"]
+    assert happy.loc[436, "disgust"] / happy.loc[436, "happy"] == pytest.approx(2.2, abs=0.05)
+    plain = pd.read_csv(FOLDER / "beyond" / "disgust_layer4.csv", index_col=0).loc["plain"]
+    assert happy.loc[7215, "disgust"] == pytest.approx(plain["recall"], abs=0.0001)
+    assert happy.loc[7215, "disgust, of seeds"] == plain["of seeds"] and round(plain["recall"], 2) == 0.59
