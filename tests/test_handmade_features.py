@@ -1,13 +1,23 @@
 """The features that notebook 08 computes by hand, and how it judges and trains with them."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import torch.nn.functional as F
 from notebook_functions import functions_of
 from skimage.feature import hog, local_binary_pattern
 
-FOUND = functions_of("08_beyond_the_paper", np=np, torch=torch, hog=hog, local_binary_pattern=local_binary_pattern)
+from fer_nb_utils.classes import CLASSES
+
+
+def functions(**needed):
+    return functions_of("08_beyond_the_paper", np=np, pd=pd, torch=torch, F=F, CLASSES=CLASSES, **needed)
+
+
+FOUND = functions(hog=hog, local_binary_pattern=local_binary_pattern)
 lbp, gradients, moments = (FOUND[name] for name in ("lbp", "gradients", "moments"))
 NOISE = np.random.default_rng(0).integers(0, 256, (3, 48, 48), dtype=np.uint8)
 
@@ -55,9 +65,18 @@ def test_a_gain_counts_mended_and_spoilt_images_over_seeds():
     fused.iloc[90:] = True
     row = FOUND["gain_row"](alone, fused, ("alone", "fused"), set(files[90:95]))
     assert row["seeds"] == 2 and (row["alone"], row["fused"]) == (0.55, pytest.approx(0.6))
-    half = 1.96 * np.std([1] * 10 + [-1] * 5 + [0] * 85, ddof=1) / 10
-    assert (row["gain"], row["low"], row["high"]) == pytest.approx((0.05, 0.05 - half, 0.05 + half))
+    half = 1.96 * np.std([1] * 10 + [-1] * 5 + [0] * 85) / 10
+    assert (row["gain"], row["low"], row["high"]) == pytest.approx((0.05, 0.05 - half, 0.05 + half), abs=0.012)
     assert row["leak-free gain"] == pytest.approx(0)  # five mended, five spoilt are left
+
+
+@pytest.mark.parametrize("between_seeds", [0, 0.05])
+def test_intervals_of_gains_know_both_images_and_seeds(between_seeds):
+    of_seeds = 0.1 + between_seeds * np.array([-1, 0, 1])
+    gain = np.random.default_rng(0).normal(scale=0.3, size=(900, 1)) + of_seeds
+    low, high = FOUND["interval"](gain)
+    half = 1.96 * np.sqrt(0.01**2 + between_seeds**2 / 3)
+    assert (high - low) / 2 == pytest.approx(half, rel=0.12) and low < gain.mean() < high
 
 
 def test_balanced_sampling_draws_each_class_alike():
@@ -68,3 +87,69 @@ def test_balanced_sampling_draws_each_class_alike():
         for method in ("plain", "balanced sampling")
     )
     assert plain.sum() == 100 and 450 < balanced.sum() < 550 and len(balanced) == 1000
+
+
+def test_focal_loss_counts_an_image_less_the_surer_it_is():
+    truth = torch.tensor([0])
+    even, sure = torch.zeros(1, 2), torch.tensor([[np.log(9), 0]])  # probability of the truth: .5 and .9
+    assert FOUND["head_loss"](even, truth, "focal loss", None).item() == pytest.approx(0.25 * np.log(2))
+    assert FOUND["head_loss"](sure, truth, "focal loss", None).item() == pytest.approx(0.01 * -np.log(0.9), rel=1e-4)
+    assert FOUND["head_loss"](even, truth, "plain", None).item() == pytest.approx(np.log(2))
+
+
+def test_class_weights_make_a_rare_class_count_as_much_as_a_frequent_one():
+    truth = torch.tensor([0] * 90 + [1] * 10)
+    logits = torch.tensor([[2.0, 0.0]]).expand(100, 2)
+    weighted = FOUND["head_loss"](logits, truth, "class weights", torch.bincount(truth).float())
+    assert weighted.item() == pytest.approx(-torch.log_softmax(logits[0], 0).mean().item())
+
+
+def test_early_fusion_is_chosen_without_a_look_at_private_test():
+    test = SimpleNamespace(usage=np.repeat(["PublicTest", "PrivateTest"], 4), labels=np.zeros(8), files=range(8))
+    wrong = {0.0003: [0, 0, 0, 1, 0, 0, 0, 0], 0.003: [0, 0, 0, 0, 0, 1, 1, 1], 0.03: [1] * 4 + [0] * 4}
+
+    class Classifier:
+        def __init__(self, C, max_iter):
+            self.answer = np.array(wrong[C])
+
+        def fit(self, inputs, labels):
+            return self
+
+        def predict(self, inputs):
+            return self.answer
+
+    needed = {"LogisticRegression": Classifier, "StandardScaler": lambda: None, "make_pipeline": lambda _, fc: fc}
+    right = functions(test=test, train=SimpleNamespace(labels=None), **needed)["early"](None, None)
+    assert right.to_dict() == {4: True, 5: False, 6: False, 7: False}  # as the second, the best on PublicTest
+
+
+def test_the_mirror_swaps_left_and_right_and_keeps_the_order_of_images():
+    scores, seen = np.random.default_rng(0).dirichlet(np.ones(7), 3), []
+    needed = {"test": SimpleNamespace(images=NOISE), "Preprocess": int}
+    own = functions(predict=lambda _, images, size: seen.append(images.numpy()) or scores, **needed)
+    predictions = pd.DataFrame({"file": ["a", "b", "c"]} | dict.fromkeys(CLASSES, 0.0), index=[5, 3, 4])
+    run = SimpleNamespace(load_model=lambda: None, config={"image_size": 64}, predictions=predictions)
+    found = own["mirrored"](run)
+    assert (seen[0] == NOISE[:, :, ::-1]).all()
+    assert found["file"].tolist() == ["a", "b", "c"] and (found[list(CLASSES)].to_numpy() == scores).all()
+
+
+def test_fewer_happy_faces_are_as_few_as_asked_for_and_all_others_stay():
+    labels, features, given = torch.tensor([3] * 40 + [0] * 30 + [1] * 5), torch.arange(75.0), []
+    found = pd.DataFrame({"recall": {"happy": 0.4, "disgust": 0.1}})
+    train = pd.DataFrame({"labels": labels})
+    measures = SimpleNamespace(per_class=lambda table: found)
+    own = functions(train=train, labels=labels, cached=[features], measures=measures)
+    own["train_head"] = lambda *arguments: given.append(arguments) or pd.DataFrame({"usage": ["PrivateTest"]})
+    for count, seed in ((10, 0), (10, 1), (40, 0)):
+        assert own["with_fewer_happy"](count, seed) == {"happy": 0.4, "disgust": 0.1}
+    for kept, truth, method, _ in given:
+        assert method == "plain" and torch.equal(truth, labels[kept.int()])
+    counts = [torch.bincount(truth, minlength=7).tolist() for _, truth, *_ in given]
+    assert counts == [[30, 5, 0, 10, 0, 0, 0]] * 2 + [[30, 5, 0, 40, 0, 0, 0]]
+    assert not torch.equal(given[0][0], given[1][0])  # another seed leaves out others
+
+
+def test_a_change_is_positive_when_a_remedy_raises_the_measure():
+    plain = pd.DataFrame({"recall": np.linspace(0.2, 0.4, 50)})
+    assert FOUND["change"](plain + 0.1, plain, lambda draws: draws["recall"]) == "+0.100 to +0.100"

@@ -300,7 +300,8 @@ def _features(groups: Groups) -> Finding:
     lost = [correct(run.predictions) * 1 - correct(fused.predictions) for run, fused in pairs]
     lost = pd.concat(lost, axis=1).mean(axis=1)
     tests = seed_tests({"one point - gain": (missed, lost.var() / len(lost))})
-    return _decided(tests), f"Accuracy on PrivateTest {_listed(accuracy)}. {_told(tests)}"
+    machine = pairs[0][1].config["features"]
+    return _decided(tests), f"{machine}: accuracy on PrivateTest {_listed(accuracy)}. {_told(tests)}"
 
 
 def _balance(groups: Groups) -> Finding:

@@ -39,18 +39,20 @@ def fit_weights(tables: Sequence[pd.DataFrame]) -> np.ndarray:
 def with_features(run: Run, features: pd.DataFrame) -> tuple[Run, Run]:
     """A run on PrivateTest alone, and the same fused with predictions from hand-made features, weighted on PublicTest.
 
-    Raises UserError when the two were tested on different images.
+    The config of the fused one holds their `attrs["machine"]`, as "features". Raises UserError when the two were tested
+    on different images.
     """
     public, private = (
         [table[table["usage"] == usage].reset_index(drop=True) for table in (run.predictions, features)]
         for usage in ("PublicTest", "PrivateTest")
     )
 
-    def tested(predictions: pd.DataFrame, fused: bool) -> Run:
+    def tested(predictions: pd.DataFrame, fused: str | None) -> Run:
         full = table1_row(predictions).to_dict() | {"per_class": per_class(predictions).to_dict("index")}
         return replace(run, predictions=predictions, metrics={"full": full}, config=run.config | {"features": fused})
 
-    return tested(private[0], False), tested(fuse(private, fit_weights(public)), True)
+    machine = features.attrs.get("machine", "hand-made features")
+    return tested(private[0], None), tested(fuse(private, fit_weights(public)), machine)
 
 
 def _logarithms(tables: Sequence[pd.DataFrame]) -> np.ndarray:

@@ -8,6 +8,7 @@ from .measures import read_predictions
 from .run_folder import Run
 
 FOLDER = Path(__file__).parent / "reference"
+HANDMADE = {"lbp": "LBP", "gradients": "HOG", "moments": "higher-order statistics", "rbf": "RBF", "linear": "linear"}
 
 
 def reference_runs(folder: Path | None = None) -> dict[str, Run]:
@@ -16,6 +17,10 @@ def reference_runs(folder: Path | None = None) -> dict[str, Run]:
 
 
 def handmade_predictions() -> dict[str, pd.DataFrame]:
-    """Committed test predictions from hand-made features by name, such as lbp_rbf (features and kernel)."""
-    found = sorted(FOLDER.glob("svm_*/predictions.csv.gz"))
-    return {path.parent.name.removeprefix("svm_"): read_predictions(path) for path in found}
+    """Committed test predictions from hand-made features by name, such as lbp_rbf (features and kernel); in words, in
+    `attrs["machine"]` of each table: "LBP, RBF machine"."""
+    paths = sorted(FOLDER.glob("svm_*/predictions.csv.gz"))
+    found = {path.parent.name.removeprefix("svm_"): read_predictions(path) for path in paths}
+    for name, table in found.items():
+        table.attrs["machine"] = ", ".join(HANDMADE[part] for part in name.split("_")) + " machine"
+    return found

@@ -396,7 +396,8 @@ def beside(features_skill, n=3000, seeds=3):
 def test_features_are_minimal_below_a_point_and_not_above_it():
     found = check_claim("features", beside(2.0))
     assert (found["verdict"], found["seeds"]) == ("does not hold here", 3)
-    assert "Accuracy on PrivateTest resnet18 58.8%, resnet18 with features 83.3%. one point" in found["evidence"]
+    told = "hand-made features: accuracy on PrivateTest resnet18 58.8%, resnet18 with features 83.3%. one point"
+    assert found["evidence"].startswith(told)
     assert check_claim("features", beside(0.0, n=9000))["verdict"] == "holds here"
     assert check_claim("features", beside(2.0, seeds=1))["verdict"] == "cannot tell"  # the chance of training
     assert check_claim("features", beside(0.3, n=400))["verdict"] == "cannot tell"
@@ -596,7 +597,7 @@ def test_features_rarely_decide_at_a_gain_of_one_point(untold):
         right = difficulty + rng.normal(scale=0.3, size=images) < norm.ppf(accuracy) * np.hypot(1, 0.3)
         predictions = table(["happy"] * images, np.where(right, "happy", "sad"))
         full = {"accuracy": right.mean(), "per_class": {}}
-        return replace(run(seed=seed), predictions=predictions, metrics={"full": full})
+        return replace(run(seed=seed, features="made up"), predictions=predictions, metrics={"full": full})
 
     def case():
         difficulty, groups = rng.normal(size=images), {}

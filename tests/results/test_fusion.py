@@ -42,7 +42,10 @@ def test_a_run_is_tested_with_and_without_features_on_private_test_alone():
     alone, fused = fusion.with_features(run, features)
     private = predictions[predictions["usage"] == "PrivateTest"]
     assert alone.predictions.equals(private.reset_index(drop=True))
-    assert alone.config == {"seed": 3, "features": False} and fused.config == {"seed": 3, "features": True}
+    assert alone.config == {"seed": 3, "features": None} and fused.config == {
+        "seed": 3,
+        "features": "hand-made features",
+    }
     assert alone.metrics["full"]["accuracy"] == measures.correct(private).mean()
     assert (
         fused.metrics["full"]["accuracy"]

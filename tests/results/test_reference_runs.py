@@ -12,8 +12,10 @@ from notebook_functions import functions_of
 from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.data.audit import load_index
 from fer_nb_utils.data.dataset import PUBLISHED
+from fer_nb_utils.networks.resnets import MODELS
 from fer_nb_utils.results import comparison, fusion, measures
 from fer_nb_utils.results.calibration import calibration_error, fit_temperature
+from fer_nb_utils.results.claims import BESIDE, beside_features, check_claim
 from fer_nb_utils.results.paper import PAPER_CLAIMS, PAPER_TABLE1, PAPER_TABLE2
 from fer_nb_utils.results.reference_runs import FOLDER, handmade_predictions, reference_runs
 from fer_nb_utils.results.seeds import seed_groups
@@ -326,6 +328,52 @@ def test_what_notebook_08_says_of_hand_made_features_is_so(runs):
     assert all(accuracy < 0.47 and f1 < 0.08 for name, (accuracy, f1) in others.items() if name.endswith("linear"))
     settings = json.loads((FOLDER / "svm_lbp_rbf" / "settings.json").read_text())
     assert settings["support_vectors"] == 26194 and settings["fit_seconds"] == pytest.approx(191, abs=1)
+    configs = [run.config for name in ("layer4", "layer4_leak_free") for run in groups[f"resnet18_{name}"]]
+    minutes = [(config["seconds"] + config["preparation_seconds"]) / 60 for config in configs]
+    assert (round(min(minutes)), round(max(minutes))) == (9, 37) and all(config["other_work"] for config in configs)
+    assert len({config["device_name"] for config in configs}) == 2 and {config["threads"] for config in configs} == {1}
+
+
+def test_what_notebook_08_says_of_the_other_machines_beside_networks_is_so(runs):
+    groups, machines = seed_groups(runs), handmade_predictions()
+    expected = {"gradients_rbf": {"18_fc": 0.574, "18_layer4": 0.646, "18_all": 0.696, "18_smoothed": 0.690,
+                                  "18_smoothed_45epochs": 0.698},
+                "moments_rbf": {"18_fc": 0.508, "18_all": 0.689}}  # fmt: skip
+    p_values = {"gradients_rbf": {"18_all": 0.001, "18_smoothed": 0.56, "18_smoothed_45epochs": 0.002},
+                "moments_rbf": {"18_all": 0.08}}  # fmt: skip
+    for machine, accuracies in expected.items():
+        for name, accuracy in accuracies.items():
+            pairs = [fusion.with_features(run, machines[machine]) for run in groups[f"resnet{name}"]]
+            assert np.mean([fused.metrics["full"]["accuracy"] for _, fused in pairs]) == pytest.approx(
+                accuracy, abs=0.0006
+            )
+            if name in p_values[machine]:
+                (pair,) = ([run.predictions for run in pair] for pair in pairs)
+                p_value = comparison.mcnemar(*pair)["p_value"]
+                assert p_value == pytest.approx(p_values[machine][name], abs=0.0005 if p_value < 0.01 else 0.005)
+
+
+VERDICTS = {
+    "lbp_rbf": ("does not hold here", 0.031, (2.4, 2.0, 1.5)),
+    "gradients_rbf": ("does not hold here", 0.011, (2.5, 2.5, 1.7)),
+    "moments_rbf": ("cannot tell", 0.359, (1.1, 0.7, 0.4)),
+    "lbp_linear": ("holds here", 0.048, (0.5, 0.2, 0.2)),
+    "gradients_linear": ("holds here", 0.010, (0.3, -0.1, 0.3)),
+    "moments_linear": ("holds here", 0.018, (0.7, 0.0, 0.3)),
+}
+
+
+@pytest.mark.parametrize(("machine", "expected"), VERDICTS.items())
+def test_what_notebook_08_says_of_minimal_gains_by_machine_is_so(runs, machine, expected):
+    verdict, p_value, gains = expected
+    groups, features = seed_groups(runs), handmade_predictions()[machine]
+    names = {"groups": groups, "MODELS": MODELS, "BESIDE": BESIDE}
+    functions = functions_of("08_beyond_the_paper", beside_features=beside_features, check_claim=check_claim, **names)
+    row = functions["verdict_row"](features)
+    assert row["verdict"] == verdict and f"p = {p_value:.3f}" in row["its test"]
+    assert [100 * row[f"gain of {name}"] for name in MODELS] == pytest.approx(gains, abs=0.055)
+    assert features.attrs["machine"] == {"lbp": "LBP", "gradients": "HOG", "moments": "higher-order statistics"}[
+        machine.split("_")[0]] + (", RBF machine" if "rbf" in machine else ", linear machine")  # fmt: skip
 
 
 def test_what_notebook_08_says_of_a_second_opinion_is_so(runs):
@@ -349,14 +397,34 @@ def test_what_notebook_08_says_of_early_fusion_and_of_the_mirror_is_so():
     assert early.loc["no network", "with LBP"].round(2) == 0.46
     trained = early.drop(["ResNet18, fc", "no network"])
     layer4, *whole = trained[["low", "high"]].to_numpy().tolist()
-    assert layer4 == pytest.approx([-0.004, 0.005], abs=0.0005) and (early["seeds"] == 1).all()
+    assert layer4 == pytest.approx([-0.004, 0.005], abs=0.0005)
+    assert early["seeds"].tolist() == [1, 3, 1, 1, 1]
     assert len(whole) == 2 and all(-0.002 < low < 0 < high < 0.0071 for low, high in whole)
     mirror = pd.read_csv(FOLDER / "beyond" / "mirror.csv", index_col=0)
-    assert mirror.loc["ResNet18, layer4 and fc", ["low", "high"]].tolist() == pytest.approx([0.015, 0.035], abs=0.002)
-    assert mirror.loc["ResNet34, all layers", ["low", "high"]].tolist() == pytest.approx([0.0025, 0.02], abs=0.001)
+    layer4 = mirror.loc["ResNet18, layer4 and fc"]
+    assert layer4["seeds"] == 3 and layer4[["gain", "low", "high"]].round(3).tolist() == [0.018, 0.007, 0.027]
+    assert mirror.loc["ResNet34, all layers", ["low", "high"]].tolist() == pytest.approx([0.0033, 0.02], abs=0.0006)
     smoothed = mirror.filter(like="smoothed", axis=0)
-    assert smoothed["high"].tolist() == pytest.approx([0.016, 0.014], abs=0.0005) and (smoothed["low"] < 0).all()
+    assert smoothed["high"].round(3).tolist() == [0.016, 0.016] and (smoothed["low"] <= 0).all()
     assert (mirror["leak-free gain"] - mirror["gain"]).abs().max() < 0.001
+
+
+def test_what_notebook_08_says_of_two_equals_and_their_mirrors_is_so(runs):
+    ensemble = pd.read_csv(FOLDER / "beyond" / "ensemble.csv", index_col=0)
+    _, pair, both = (ensemble.loc[name] for name in ensemble.index)
+    assert ensemble["accuracy"].tolist() == pytest.approx([0.699, 0.696, 0.702], abs=0.0006)
+    assert pair["p"] == pytest.approx(0.05, abs=0.005) and both["p"] == pytest.approx(0.003, abs=0.0005)
+    assert ((ensemble["leak-free gain"] - ensemble["gain"]) > 0).all()
+    members = [runs["resnet18_smoothed_seed0"], runs["resnet34_all_seed0"]]
+    private = [run.predictions[run.predictions["usage"] == "PrivateTest"] for run in members]
+    assert [measures.correct(part).mean().round(3) for part in private] == [0.687, 0.688]
+    costs = [run.config["multiply_adds"] / 1e6 for run in members]
+    expected = [2 * costs[1], sum(costs), 2 * sum(costs)]
+    assert (
+        ensemble["multiply-adds, M"].tolist() == pytest.approx(expected, abs=1) and 6 <= both.iloc[-1] / costs[0] < 6.1
+    )
+    together = functions_of("08_beyond_the_paper", np=np, pd=pd, CLASSES=CLASSES)["together"]
+    assert measures.correct(together(private)).mean() == pytest.approx(pair["accuracy"], abs=0.0001)
 
 
 def test_what_notebook_08_says_of_disgust_with_fc_is_so():
@@ -375,6 +443,7 @@ def test_what_notebook_08_says_of_disgust_with_layer4_is_so():
     disgust = pd.read_csv(FOLDER / "beyond" / "disgust_layer4.csv", index_col=0)
     found = disgust[["recall", "precision"]].round(2).to_numpy().tolist()
     assert found[:3] == [[0.59, 0.55], [0.75, 0.27], [0.67, 0.74]] and found[4] == [0.79, 0.23]
+    assert disgust["precision +"].iloc[2] == "+0.109 to +0.263"
     changes = disgust["macro-F1 +"].iloc[1:].tolist()
     assert changes == ["-0.040 to -0.018", "-0.007 to +0.018", "-0.014 to +0.004", "-0.050 to -0.028"]
     assert disgust["recall +"].iloc[2] == "+0.007 to +0.163" and disgust["recall +"].iloc[3] == "-0.061 to +0.034"
@@ -402,12 +471,20 @@ def test_what_notebook_08_says_of_disgust_in_the_reference_runs_is_so(runs):
         assert found["f1"].mean() == pytest.approx(0.61, abs=0.005)
         assert found.loc["disgust", "f1"] == pytest.approx(0.67, abs=0.011)
         assert by_tau(run.predictions, shares, "PublicTest")["macro-F1"].idxmax() == 0
+    assert all(private(run.predictions).loc["disgust", "recall"] == 0 for run in seed_groups(runs)["resnet18_fc"])
     found = private(handmade_predictions()["lbp_rbf"])
     assert found.loc["disgust", ["recall", "f1"]].tolist() == pytest.approx([0.545, 0.682], abs=0.001)
     assert found["f1"].mean() == pytest.approx(0.58, abs=0.001)
 
 
 def test_what_notebook_08_says_of_few_happy_faces_is_so():
-    happy = pd.read_csv(FOLDER / "beyond" / "happy.csv", index_col=0)
+    happy = pd.read_csv(FOLDER / "beyond" / "happy_fc.csv", index_col=0)
     assert happy.index[0] == 436 and happy["happy"].round(2).iloc[[0, -1]].tolist() == [0.03, 0.72]
-    assert happy.iloc[:, 1].between(0.09, 0.15).all() and happy["happy"].diff().iloc[1:].between(0.11, 0.225).all()
+    assert happy["disgust"].between(0.09, 0.15).all() and happy["happy"].diff().iloc[1:].between(0.11, 0.225).all()
+    happy = pd.read_csv(FOLDER / "beyond" / "happy_layer4.csv", index_col=0)
+    assert happy.loc[[436, 1744, 7215], "happy"].round(2).tolist() == [0.24, 0.56, 0.77]
+    assert happy.loc[436, ["happy, of seeds", "disgust, of seeds"]].tolist() == ["0.18 to 0.33", "0.38 to 0.78"]
+    assert happy.loc[436, "disgust"] / happy.loc[436, "happy"] == pytest.approx(2.2, abs=0.05)
+    plain = pd.read_csv(FOLDER / "beyond" / "disgust_layer4.csv", index_col=0).loc["plain"]
+    assert happy.loc[7215, "disgust"] == pytest.approx(plain["recall"], abs=0.0001)
+    assert happy.loc[7215, "disgust, of seeds"] == plain["of seeds"] and round(plain["recall"], 2) == 0.59
