@@ -579,7 +579,7 @@ def show_fewer_happy(panels, place, note):
         show_table(table, note=f"{name}. {note}")
 
 
-note = f"{dataset.name}, PrivateTest, recall, mean of {seeds} seeds"
+note = f"{dataset.name}, PrivateTest, recall, mean of {seeds} seeds; disgust with all its images"
 work.save_table(fewer, "beyond_happy", note=f"{head} trained. {note}")
 show_fewer_happy({f"{head} trained": fewer}, work, note)
 
@@ -818,7 +818,8 @@ show_table(pd.DataFrame.from_dict(rows, orient="index"), note="FER-2013, Private
 
 # %%
 fewer = {f"{head} trained": pd.read_csv(beyond / f"happy_{head}.csv", index_col=0) for head in ("fc", "layer4")}
-show_fewer_happy(fewer, work.reference, "FER-2013, 64 px, PrivateTest, recall, mean of 3 seeds")
+note = "FER-2013, 64 px, PrivateTest, recall, mean of 3 seeds; disgust with all its images"
+show_fewer_happy(fewer, work.reference, note)
 
 # %% [markdown]
 # With `fc` trained and 436 images, as many as disgust has, happy, the easiest of the seven, falls from 72 % to 3 %,
