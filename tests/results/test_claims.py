@@ -390,13 +390,15 @@ def beside(features_skill, n=3000, seeds=3):
     for seed in range(seeds):
         predictions, metrics = measured(random_table(n, seed=seed))
         runs.append(replace(run(seed=seed), predictions=predictions, metrics=metrics))
-    return claims.beside_features({"resnet18": runs}, random_table(n, seed=9, skill=features_skill))
+    features = random_table(n, seed=9, skill=features_skill)
+    features.attrs["machine"] = "made-up machine"
+    return claims.beside_features({"resnet18": runs}, features)
 
 
 def test_features_are_minimal_below_a_point_and_not_above_it():
     found = check_claim("features", beside(2.0))
     assert (found["verdict"], found["seeds"]) == ("does not hold here", 3)
-    told = "hand-made features: accuracy on PrivateTest resnet18 58.8%, resnet18 with features 83.3%. one point"
+    told = "made-up machine: accuracy on PrivateTest resnet18 58.8%, resnet18 with features 83.3%. one point"
     assert found["evidence"].startswith(told)
     assert check_claim("features", beside(0.0, n=9000))["verdict"] == "holds here"
     assert check_claim("features", beside(2.0, seeds=1))["verdict"] == "cannot tell"  # the chance of training
