@@ -728,7 +728,7 @@ save_and_show(table.rename_axis("minimal gains?"), work.reference, "beyond_verdi
 # **Which machine is fused decides the verdict.** That the claim *features* does not hold here is about LBP with an RBF
 # machine (two points in the mean, p = .03) and as much about HOG (p = .01). Higher-order statistics with RBF add .4 to
 # 1.1 points: it cannot be told whether that is more than one. Linear machines add .7 points or less, and with them the
-# claim holds (p = .01 to .05). The paper does not say which machine it used: of its own, "minimal" may be quite right.
+# claim holds (p = .01 to .05). The paper does not say which machine it used; of that one "minimal" may be quite right.
 
 # %% [markdown]
 # ## Early fusion
