@@ -178,7 +178,7 @@ def printed(name):
 
 def test_the_committed_notebooks_come_from_one_execution():
     """What 02 tells of its run, 05 tells of the same: seconds of training and accuracy on the test set."""
-    row = re.search(r"pretrained, layer4 \+ fc +[\d.]+ +[\d.]+ +([\d.]+) +([\d.]+)", printed(NAMES[1]))
+    row = re.search(r"pretrained, layer4 \+ fc +[\d.]+ +[\d.]+ +([\d.]+) +[\d.]+ +[\d.]+ +([\d.]+)", printed(NAMES[1]))
     accuracy, seconds = row.groups()
     costs = [
         line for line in printed(NAMES[4]).splitlines() if line.startswith("resnet18 ") and seconds in line.split()
