@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import address
 import nbformat
@@ -28,10 +29,15 @@ def write_address(clone, url):
     return done.returncode, done.stderr
 
 
+def left_out(folder, names):
+    environments = {name for name in names if Path(folder, name, "pyvenv.cfg").is_file()}
+    return environments | shutil.ignore_patterns(*LEFT_OUT)(folder, names)
+
+
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
     """A copy of the repository with an address."""
-    folder = shutil.copytree(ROOT, tmp_path_factory.mktemp("copy") / "clone", ignore=shutil.ignore_patterns(*LEFT_OUT))
+    folder = shutil.copytree(ROOT, tmp_path_factory.mktemp("copy") / "clone", ignore=left_out)
     assert write_address(folder, URL) == (0, "")
     return folder
 
