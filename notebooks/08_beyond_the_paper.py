@@ -556,7 +556,7 @@ def with_fewer_happy(count, seed):
     return {"happy": recall["happy"], "disgust": recall["disgust"]}
 
 
-def over_seeds(rows):
+def means_and_ranges(rows):
     """Means, and the lowest and highest of each column."""
     ranges = {f"{name}, of seeds": f"{rows[name].min():.2f} to {rows[name].max():.2f}" for name in rows}
     return rows.mean().to_dict() | ranges
@@ -565,7 +565,7 @@ def over_seeds(rows):
 # %% tags=["nbval-ignore-output"]
 few, all_happy = (int((train.labels == CLASSES.index(name)).sum()) for name in ("disgust", "happy"))
 steps = [few, 2 * few, 4 * few, 8 * few, all_happy]
-fewer = {n: over_seeds(pd.DataFrame([with_fewer_happy(n, s) for s in range(seeds)])) for n in steps}
+fewer = {n: means_and_ranges(pd.DataFrame([with_fewer_happy(n, s) for s in range(seeds)])) for n in steps}
 fewer = pd.DataFrame.from_dict(fewer, orient="index").rename_axis("images of happy")
 
 

@@ -29,10 +29,6 @@
 # **Series:** [01 explore](../01_explore_fer2013.ipynb) · [02 ResNet18](../02_finetune_resnet18.ipynb), the same at
 # leisure · [06 webcam](../06_live_webcam.ipynb)
 
-# %% tags=["parameters"]
-# parameters of this notebook
-seed = 0
-
 # %% tags=["setup"]
 import matplotlib.pyplot as plt
 import numpy as np
@@ -53,6 +49,7 @@ from fer_nb_utils.networks.transforms import Preprocess, batches
 from fer_nb_utils.series.puppet import Puppet, puppet_sheet
 from fer_nb_utils.series.show import show_figure
 
+seed = 0
 dataset = load("sample")
 train, validation = split_validation(dataset, fraction=0.5, seed=seed)  # many to examine with: small parts mislead
 labels, answers = torch.from_numpy(train.labels), torch.from_numpy(validation.labels)

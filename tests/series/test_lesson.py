@@ -80,7 +80,7 @@ def examine(number, written, around):
 
 
 def test_there_are_enough_exercises_each_with_quiz_hint_and_check():
-    assert len(SOURCE.cells) - len(tagged("colab")) <= 30
+    assert len(SOURCE.cells) <= 30
     assert len(tagged("exercise")) == len(tagged("check")) == len(WRONG) >= 5
     for number, cell in enumerate(tagged("exercise")):
         place = SOURCE.cells.index(cell)
