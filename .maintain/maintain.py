@@ -31,7 +31,7 @@ from fer_nb_utils.results.claims import check_claims
 from fer_nb_utils.results.measures import per_class
 from fer_nb_utils.results.paper import PAPER_TABLE1
 from fer_nb_utils.results.reference_runs import FOLDER, handmade_predictions, reference_runs
-from fer_nb_utils.results.run_folder import DIGITS, Run
+from fer_nb_utils.results.run_folder import DIGITS, SAME_BUT_ROUNDING, Run
 from fer_nb_utils.results.seeds import over_seeds, seed_groups
 from fer_nb_utils.series.execute import COPY
 from fer_nb_utils.series.report import WIDGET
@@ -209,6 +209,9 @@ def reproducibility(runs: dict[str, Run], features: pd.DataFrame | None) -> str:
         trainings=markdown(table),
         claims=markdown(claims.drop(columns=["where", "in these runs", "departures"]).rename_axis("about")),
         departures=claims.groupby("departures", sort=False).groups,
+        older=[
+            f"`{name}`" for name, run in runs.items() if run.config["source_revision"] in SAME_BUT_ROUNDING.values()
+        ],
         runs=len(runs),
         hours=table["minutes"].sum() / 60,
         devices=sorted({run.config["device_name"] for run in runs.values()}),

@@ -129,8 +129,8 @@ assert all(milliseconds > 0 for milliseconds in latency.values())
 # %% [markdown]
 # ## Training
 #
-# The same data and settings as before. With these settings, expect ResNet50 behind the others on the sample; why, the
-# curves alone do not say.
+# The same data and settings as before. With these settings, expect ResNet50 ahead of the others in training and no
+# better in test: 350 test images cannot tell the three apart.
 
 # %% tags=["nbval-ignore-output"]
 dataset = load(data)
@@ -168,9 +168,10 @@ for name in MODELS:
         "multiply-adds, G": runs[0].config["multiply_adds"] / 1e9,
         "trained parameters, M": runs[0].config["trained_parameters"] / 1e6,
         "train accuracy": sum(one.history["train_accuracy"].iloc[-1] for one in runs) / len(runs),
+        "validation accuracy": sum(one.history["validation_accuracy"].max() for one in runs) / len(runs),
         "test accuracy": sum(one.metrics["full"]["accuracy"] for one in runs) / len(runs),
     }
-show_table(pd.DataFrame.from_dict(rows, orient="index").rename_axis("FER-2013"))
+show_table(pd.DataFrame.from_dict(rows, orient="index").rename_axis("FER-2013"), note="Means over three seeds, 64 px")
 
 # %% [markdown]
 # ResNet34 and ResNet50 cost about the same; one gives nothing for it, the other two points in test and nine in

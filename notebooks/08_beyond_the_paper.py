@@ -698,15 +698,15 @@ save_and_show(machines, work.reference, "beyond_machines", "FER-2013, PrivateTes
 # %% [markdown]
 # HOG adds as much as LBP: `fc` of ResNet18 goes from 44.3 to 57.4 %, `layer4` from 62.2 to 64.6 %, all layers from 68.2
 # to 69.6 % (p = .001), smoothed from 68.7 to 69.0 % (p = .56; after 45 epochs 68.5 to 69.8 %, p = .002). Higher-order
-# statistics add half as much to `fc` (50.8 %), a point or less to `layer4`, and .7 points to all layers (p = .08). No p
-# is corrected for the number of rows.
+# statistics add half as much to `fc` (50.8 %), about a point to `layer4` (two with four cached views), and .7 points to
+# all layers (p = .08). No p is corrected for the number of rows.
 #
 # ## The claim "minimal gains"
 #
-# The rule, written after a first look at one run of `layer4` with LBP and RBF, and before any run with other seeds: a
-# gain of more than one point, in the mean of the paper's three networks, is not minimal. One run cannot tell: it needs
-# seeds. The paper names LBP and higher-order statistics, but not what classified them; so here is what the rule says of
-# each of the six machines. Notebook 05 judges the first.
+# The rule, written after a first look at one run of `layer4` with LBP and RBF (it is seed 0 of those judged), and
+# before any run with another seed had ended: a gain of more than one point, in the mean of the paper's three networks,
+# is not minimal. One run cannot tell: it needs seeds. The paper names LBP and higher-order statistics, but not what
+# classified them; so here is what the rule says of each of the six machines. Notebook 05 judges the first.
 
 
 # %%
@@ -857,7 +857,8 @@ show_table(pd.DataFrame.from_dict(rows, orient="index").rename_axis("PrivateTest
 # much worse: the pair, 68.9 %, is level with the better alone (68.7 %). The cheapest second opinion is LBP, with
 # weights learnt on PublicTest.
 #
-# The mirror's opinion, by the cells of part A, where weights were at hand:
+# The mirror's opinion, by the cells of part A, where weights were at hand; the three together with their mirrors were
+# not tried, for ResNet34's and ResNet50's `layer4` would have to be trained again:
 
 # %%
 note = f"FER-2013, 64 px, accuracy on PrivateTest; {between}"

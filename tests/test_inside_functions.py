@@ -6,6 +6,7 @@ import torch
 from notebook_functions import functions_of
 
 from fer_nb_utils.networks.prediction import predict
+from fer_nb_utils.paths import ROOT
 from fer_nb_utils.results.calibration import calibration_error, fit_temperature
 
 
@@ -17,10 +18,23 @@ class Light(torch.nn.Module):
         return torch.stack([8 * (left - right), *6 * [torch.zeros_like(left)]], dim=1)
 
 
-NEEDED = {"np": np, "torch": torch, "predict": predict, "finetuned": Light(), "preprocess": torch.nn.Identity()}
+NEEDED = {"np": np, "torch": torch, "predict": predict, "finetuned": Light(), "preprocess": torch.nn.Identity(), "seed": 0}
 FOUND = functions_of(
     "07_inside_the_network", **NEEDED, fit_temperature=fit_temperature, calibration_error=calibration_error
 )
+
+
+def test_faces_are_drawn_by_lot_for_real_data_comes_sorted_by_expression():
+    label = np.repeat(np.arange(7), 1000)
+    counts = np.bincount(label[FOUND["drawn"](label, 700)], minlength=7)
+    assert counts.sum() == 700 and counts.min() > 60
+    assert sorted(FOUND["drawn"](label[:30], 350)) == list(range(30))  # each once
+
+
+def test_faces_of_fer_2013_are_not_saved_with_the_notebook():
+    source = (ROOT / "notebooks" / "07_inside_the_network.py").read_text(encoding="utf-8")
+    cells = [cell for cell in source.split("# %%") if "faces_on_hover(" in cell and "def " not in cell]
+    assert len(cells) == 1 and 'if dataset.name != "FER-2013":\n    display(faces_on_hover' in cells[0]
 
 
 def test_painting_the_pixels_that_matter_first_takes_the_answer_away():

@@ -25,7 +25,10 @@ def fuse(tables: Sequence[pd.DataFrame], weights: Sequence[float]) -> pd.DataFra
 
 
 def fit_weights(tables: Sequence[pd.DataFrame]) -> np.ndarray:
-    """The weights (k,), none below 0, with which `fuse` gives the labels of these images the highest likelihood."""
+    """The weights (k,), none below 0, with which `fuse` gives the labels of these images the highest likelihood. Raises
+    UserError without images."""
+    if not len(tables[0]):
+        raise UserError("There is no PublicTest image to learn the weights from: give the data set a folder val.")
     logarithms = _logarithms(tables)
     truth = pd.Index(CLASSES).get_indexer(tables[0]["label"])
 

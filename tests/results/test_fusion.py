@@ -57,6 +57,12 @@ def test_a_run_is_tested_with_and_without_features_on_private_test_alone():
     assert np.allclose(scores(again.predictions), scores(fused.predictions))  # labels of PrivateTest decide nothing
 
 
+def test_without_publictest_there_is_nothing_to_learn_weights_from():
+    private, features = (random_table(20, seed=seed).assign(usage="PrivateTest") for seed in (1, 2))
+    with pytest.raises(UserError, match="no PublicTest image"):
+        fusion.with_features(Run("", {}, pd.DataFrame(), private, {}), features)
+
+
 def test_other_images_are_refused():
     with pytest.raises(UserError, match="different images"):
         fusion.fuse([random_table(60), random_table(62)], [1, 1])

@@ -409,6 +409,21 @@ def test_what_notebook_08_says_of_early_fusion_and_of_the_mirror_is_so():
     assert (mirror["leak-free gain"] - mirror["gain"]).abs().max() < 0.001
 
 
+def test_what_notebook_07_says_of_painted_pixels_is_so(runs):
+    deletion = pd.read_csv(FOLDER / "inside" / "deletion.csv", index_col=0)
+    assert deletion.loc[0].round(2).tolist() == [0.69] * 3
+    own, other, random = (deletion[name] for name in ("its own map", "another image's map", "random pixels"))
+    assert [round(column[0.1], 2) for column in (own, random, other)] == [0.39, 0.46, 0.5]
+    assert (other > random)[1:].all() and own[0.3] == pytest.approx(random[0.3], abs=0.02) and own[0.5] > random[0.5]
+    run = runs["resnet18_smoothed_seed0"]
+    chosen = functions_of("07_inside_the_network", np=np, seed=0)["drawn"](run.predictions, 200)
+    assert run.predictions.iloc[chosen]["label"].value_counts().min() >= 2  # of every expression
+    probabilities = run.predictions.iloc[chosen][list(CLASSES)].to_numpy()
+    sharpened = probabilities ** (1 / run.config["temperature"])
+    sure = (sharpened / sharpened.sum(axis=1, keepdims=True)).max(axis=1).mean()
+    assert sure == pytest.approx(deletion.loc[0, "its own map"], abs=0.002)  # of the same images
+
+
 def test_what_notebook_08_says_of_two_equals_and_their_mirrors_is_so(runs):
     ensemble = pd.read_csv(FOLDER / "beyond" / "ensemble.csv", index_col=0)
     _, pair, both = (ensemble.loc[name] for name in ensemble.index)
