@@ -409,6 +409,13 @@ def test_what_notebook_08_says_of_early_fusion_and_of_the_mirror_is_so():
     assert (mirror["leak-free gain"] - mirror["gain"]).abs().max() < 0.001
 
 
+@pytest.mark.parametrize("folder", sorted(path.name for path in FOLDER.iterdir() if path.is_dir()))
+def test_every_reference_result_names_its_data(folder):
+    facts = [FOLDER / folder / name for name in ("config.json", "settings.json")]
+    (found,) = [json.loads(path.read_text(encoding="utf-8")) for path in facts if path.exists()]
+    assert found["data"]["fingerprint"] == "sha256:b03eaa8ad7379497" and found["versions"]["python"]
+
+
 def test_what_notebook_07_says_of_painted_pixels_is_so(runs):
     deletion = pd.read_csv(FOLDER / "inside" / "deletion.csv", index_col=0)
     assert deletion.loc[0].round(2).tolist() == [0.69] * 3
