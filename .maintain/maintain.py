@@ -207,7 +207,7 @@ def reproducibility(runs: dict[str, Run], features: pd.DataFrame | None) -> str:
     return _rendered(
         "reproducibility",
         trainings=markdown(table),
-        claims=markdown(claims.drop(columns=["where", "in these runs", "departures"]).rename_axis("about")),
+        claims=markdown(claims.drop(columns=["where", "in these runs", "evidence", "departures"]).rename_axis("about")),
         departures=claims.groupby("departures", sort=False).groups,
         older=[
             f"`{name}`" for name, run in runs.items() if run.config["source_revision"] in SAME_BUT_ROUNDING.values()

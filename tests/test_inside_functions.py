@@ -18,7 +18,14 @@ class Light(torch.nn.Module):
         return torch.stack([8 * (left - right), *6 * [torch.zeros_like(left)]], dim=1)
 
 
-NEEDED = {"np": np, "torch": torch, "predict": predict, "finetuned": Light(), "preprocess": torch.nn.Identity(), "seed": 0}
+NEEDED = {
+    "np": np,
+    "torch": torch,
+    "predict": predict,
+    "finetuned": Light(),
+    "preprocess": torch.nn.Identity(),
+    "seed": 0,
+}
 FOUND = functions_of(
     "07_inside_the_network", **NEEDED, fit_temperature=fit_temperature, calibration_error=calibration_error
 )
