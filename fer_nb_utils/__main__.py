@@ -15,6 +15,7 @@ from . import __version__
 from .errors import UserError
 
 CALIBRATION_IMAGES = 256  # for int8
+EXPORTED = {"onnx": ".onnx", "torchscript": ".pt"}
 PATH = click.Path(path_type=Path)
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 DATA = click.option("--data", help="FER-2013 (zip, folder or CSV), a folder of faces, or 'sample'.")
@@ -220,10 +221,13 @@ def live(table: Path | None, report: Path | None, checkpoint: str | None, device
             signal.signal(number, signal.default_int_handler)
     if table:
         check_table(table)
-    for output in filter(None, (table, report, options["video"])):
+    if report and report.suffix.lower() != ".html":
+        raise UserError(f"The report {report} must end in .html.")
+    outputs = list(filter(None, (table, report, options["video"])))
+    for number, output in enumerate(outputs):
         if not output.absolute().parent.is_dir():
             raise UserError(f"There is no folder {output.absolute().parent} for {output.name}; make it first.")
-        check_writable(output)
+        check_writable(output, [options["source"], *outputs[:number]])
     network = load_network(checkpoint or EMBEDDED)
     given = {name: value for name, value in options.items() if value is not None}
     given |= {"device": choose_device(device), "snapshots": (snapshots := Snapshots())}
@@ -245,7 +249,7 @@ def live(table: Path | None, report: Path | None, checkpoint: str | None, device
 
 @main.command()
 @click.argument("checkpoint", required=False)
-@click.option("--format", "kind", type=click.Choice(["onnx", "torchscript"]), default="onnx", show_default=True)
+@click.option("--format", "kind", type=click.Choice(list(EXPORTED)), default="onnx", show_default=True)
 @click.option("--output", required=True, type=PATH, help="The file to write.")
 @click.option("--int8", is_flag=True, help="ONNX with 8-bit convolutions, their ranges seen on images of --data.")
 @click.option("--data", help="Data set for --int8 (default: FER2013_PATH, else the sample).")
@@ -262,6 +266,8 @@ def export(checkpoint: str | None, kind: str, output: Path, int8: bool, data: st
     from .networks import export as exporting
     from .networks.load import EMBEDDED, load_network
 
+    if output.suffix != EXPORTED[kind]:
+        raise UserError(f"The exported file {output} must end in {EXPORTED[kind]}.")
     check_writable(output)
     network, faces = load_network(checkpoint or EMBEDDED), None
     if int8:

@@ -4,7 +4,7 @@ import json
 import os
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,9 +52,14 @@ def locked(path: Path, sentence: str) -> Iterator[None]:
         yield
 
 
-def check_writable(path: str | Path) -> None:
-    """Raise UserError now when a file could not be written to `path` later, after the work; leaves nothing there."""
+def check_writable(path: str | Path, others: Iterable[str | Path] = ()) -> None:
+    """Raise UserError now when a file could not be written to `path` later, after the work; leaves nothing there.
+
+    The `others` are read or written too, so `path` must be none of them.
+    """
     path = Path(path)
+    if path.resolve() in (Path(other).resolve() for other in others):
+        raise UserError(f"{path} is read or written too; choose another name.")
     try:
         if path.is_dir():
             raise UserError(f"{path} is a folder; give the name of a file in it.")

@@ -125,8 +125,8 @@ def caching(data: str | None, images: int) -> None:
             backbone, head = split_at(model, trainable)
             start = time.perf_counter()
             source = AugmentedImages(torch.from_numpy(train.images), Preprocess(size), Augment())
-            features = compute_features(source, backbone, views, 0, PRECISION, Path(folder) / "features.npy")
-            cached = CachedFeatures(features, CPU, seed=0)
+            features = compute_features(source, backbone, views, PRECISION, Path(folder) / "features.npy")
+            cached = CachedFeatures(features, np.arange(len(train)), CPU, seed=0)
             loop = _Loop(head, config, torch.from_numpy(train.labels), PRECISION, CPU)
             for epoch in range(1, epochs + 1):
                 loop.epoch(epoch, cached)

@@ -97,8 +97,11 @@ def test_the_command_writes_the_file_that_was_asked_for(finished_run, tmp_path):
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0 and result.stdout.startswith(f"written: {output}, 4")
     assert list(tmp_path.iterdir()) == [output]
-    result = CliRunner().invoke(main, ["export", "nowhere", "--output", str(output)])
+    result = CliRunner().invoke(main, ["export", "nowhere", "--output", "network.onnx"])
     assert result.exit_code == 2 and "There is no network at nowhere" in result.stderr
+    weights = finished_run.folder / "model.safetensors"
+    result = CliRunner().invoke(main, ["export", str(weights), "--output", str(weights)])
+    assert result.exit_code == 2 and f"{weights} must end in .onnx." in result.stderr
 
 
 def test_an_exported_network_is_loaded_like_any_other(onnx_file, network, faces):
