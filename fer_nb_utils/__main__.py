@@ -176,7 +176,7 @@ def doctor(as_json: bool) -> None:
 @main.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--platform", "platforms", multiple=True, type=click.Choice(["windows", "macos", "linux"]))
-@click.option("--python", default="3.12", show_default=True, help="The laptops' Python.")
+@click.option("--python", default="3.12", type=click.Choice(["3.11", "3.12", "3.13"]), help="Of the laptops (3.12).")
 @click.option("--pypi-torch", is_flag=True, help="For Linux: PyPI's torch, 3 GB, without pytorch.org.")
 def classroom(folder: Path, platforms: tuple[str, ...], python: str, pypi_torch: bool) -> None:
     """Make an offline pack for a USB stick in FOLDER: packages, notebooks, and what to double-click.

@@ -25,6 +25,7 @@ SCRIPTS = TEMPLATES / "classroom"
 def make_pack(folder: Path, platforms: Sequence[str], python: str, pypi_torch: bool) -> Path:
     """Fill `folder` for these PLATFORMS and this Python ("3.12"), and return the page to open first.
 
+    The solutions and the guide go into a folder beside it, "<name> for the teacher".
     Versions are those of requirements.txt. `pypi_torch`: for Linux, too, take PyPI's torch, with its gigabytes of CUDA.
     Raises UserError outside a clone, for a folder in use, and with pip's or uv's words where packages cannot be had.
     """
@@ -66,7 +67,8 @@ def _copy(folder: Path, python: str) -> None:
     ignored = shutil.ignore_patterns("0*.py", "transfer_learning.py", *answers, ".*", "__*")
     shutil.copytree(NOTEBOOKS, folder / "notebooks", ignore=ignored)
     ignored = shutil.ignore_patterns("transfer_learning.*", ".*", "__*")  # the solutions need lesson.py
-    shutil.copytree(NOTEBOOKS / "classroom", folder / "for the teacher", ignore=ignored)
+    teacher = folder.absolute().with_name(f"{folder.absolute().name} for the teacher")
+    shutil.copytree(NOTEBOOKS / "classroom", teacher, ignore=ignored, dirs_exist_ok=True)
     shutil.copytree(ROOT / "figures", folder / "figures", ignore=shutil.ignore_patterns("*.csv", "*.svg"))
     shutil.copytree(SCRIPTS, folder, dirs_exist_ok=True)
     for path in filter(Path.is_file, folder.iterdir()):  # not as text, whose line ends would change

@@ -53,7 +53,8 @@ def _packages() -> str:
     _sure(not wrong, "; ".join(f"{each.name} is {versions[each]}, needs {each.specifier}" for each in wrong))
     pins = ROOT / "requirements.txt"
     pinned = [line.split()[0] for line in pins.read_text("utf-8").splitlines() if "==" in line] if pins.exists() else []
-    other = [p for p in pinned if installed.get(canonicalize_name(p.split("==")[0]), "").split("+")[0] not in p]
+    pairs = [pin.split(";")[0].split("==") for pin in pinned]
+    other = ["==".join(p) for p in pairs if installed.get(canonicalize_name(p[0]), "none").split("+")[0] != p[1]]
     return f"{len(asked)} in their ranges" + (f"; not the tested version: {', '.join(other)}" if other else "")
 
 
@@ -109,17 +110,26 @@ def _imagenet() -> str:
     import torch
 
     folder = Path(torch.hub.get_dir(), "checkpoints")
-    return _sure(", ".join(path.name for path in folder.glob("resnet*.pth")), f"none in {folder}")
+    missing = [name for name in ("resnet18", "resnet34", "resnet50") if not [*folder.glob(f"{name}-*.pth")]]
+    return _sure(not missing and f"all three in {folder}", f"without {', '.join(missing)} in {folder}")
 
 
 def _fer2013() -> str:
-    path = os.environ.get("FER2013_PATH")
-    return _sure(path and Path(path).exists() and path, f"nothing at {path}" if path else "FER2013_PATH is not set")
+    from ..data.dataset import load
+
+    path = os.environ.get("FER2013_PATH", "")
+    found = load(_sure(path, "FER2013_PATH is not set"))
+    return _sure(found.name == "FER-2013" and path, f"{path} is {found.name}, not FER-2013 as published")
+
+
+def _chromium() -> str:
+    found = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
+    return _sure(next(found, None), "no chromium or google-chrome on the path")
 
 
 def _disk() -> str:
     free = shutil.disk_usage(ROOT).free / 1e9
-    return _sure(free > 2 and f"{free:.0f} GB free", f"{free:.1f} GB free at {ROOT}")
+    return _sure(free > 1 and f"{free:.0f} GB free", f"{free:.1f} GB free at {ROOT}")
 
 
 # name -> whether the series needs it, check, and what to do where it fails
@@ -130,9 +140,10 @@ CHECKS: dict[str, tuple[bool, Callable[[], object], str]] = {
     "JupyterLab": (True, _jupyterlab, INSTALL),
     "torch": (True, _torch, f"{INSTALL}; on Linux without GPU, the README's CPU build first"),
     "OpenCV": (True, _opencv, f"pip uninstall opencv-python opencv-python-headless, then {INSTALL}"),
-    "disk": (True, _disk, "free two gigabytes"),
+    "disk": (True, _disk, "free a gigabyte"),
     "cache": (True, _cache, "set FER_NB_CACHE to a folder that you may write to"),
     "camera": (False, _camera, "choose the demo clip; on macOS give the terminal the right to use the camera"),
+    "Chromium": (False, _chromium, "only the tests of the live camera need it: apt install chromium"),
     "FER-2013": (False, _fer2013, "the synthetic sample takes its place; README, FER-2013, says where to get it"),
     "ImageNet weights": (False, _imagenet, "the embedded backbones take their place; --weights imagenet fetches them"),
 }

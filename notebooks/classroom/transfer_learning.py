@@ -200,12 +200,12 @@ def trained_share(model):
 # %% tags=["check"]
 with checking("exercise 3"):
     tried = torch.nn.Sequential(torch.nn.Linear(9, 5), torch.nn.Linear(5, 5))
-    assert trained_share(tried) == 1, "with nothing frozen the share should be 1."
     tried[0].requires_grad_(False)
     share = trained_share(tried)
     assert share != 0.5, "you have counted tensors; a tensor holds many weights."
     assert share != 50 / 80, "that is the share of the frozen weights."
     assert share == 30 / 80, f"50 frozen and 30 trained weights should give 0.375, not {share}."
+    assert trained_share(tried.requires_grad_(True)) == 1, "with nothing frozen the share should be 1."
 
 # %% tags=["nbval-ignore-output"]
 figure, axes = plt.subplots(1, 2, figsize=(9, 3), sharey=True, layout="constrained")
@@ -225,7 +225,7 @@ axes[0].set_ylabel(f"right, {dataset.name}")
 show_figure(figure)
 
 # %% [markdown]
-# ## 4 · The trap: frozen, and yet it changes (15 minutes)
+# ## 4 · The trap: frozen, and yet it changes (10 minutes)
 #
 # Batch norm keeps a running mean and variance of what it sees. They are no weights: no gradient, no optimizer; they
 # change whenever a batch passes **in training mode**. **Guess:** `fc` alone is trained, with `model.train()` before
@@ -263,7 +263,7 @@ with checking("exercise 4"):
     assert tried.fc.training, "the head is in evaluation mode."
 
 # %% [markdown]
-# ## 5 · Few images or many? Pretrained, random, or no network at all? (20 minutes)
+# ## 5 · Few images or many? Pretrained, random, or no network at all? (15 minutes)
 #
 # Three kinds of numbers for each face, and the same simple head (logistic regression) on each: features of the
 # *pretrained* backbone; of the same backbone with *random* weights; and the plain *pixels*, without any network.

@@ -44,7 +44,7 @@ def test_the_pack_is_whole(commands, tmp_path, monkeypatch):
     page = classroom.make_pack(tmp_path / "stick", ["windows", "linux"], "3.12", False)
     stick = page.parent
     assert {path.name for path in stick.iterdir()} == {
-        *("wheels", "notebooks", "figures", "for the teacher", "START HERE.html"),
+        *("wheels", "notebooks", "figures", "START HERE.html"),
         *("start-windows.bat", "start-macos.command", "start-linux.sh"),
     }
     for script in re.findall(r"start-[\w.]+", page.read_text()):
@@ -53,7 +53,7 @@ def test_the_pack_is_whole(commands, tmp_path, monkeypatch):
     assert "transfer_learning.ipynb" in notebooks and "06_live_webcam.ipynb" in notebooks
     assert not any("solutions" in name for name in notebooks)
     assert {name for name in notebooks if not name.endswith(".ipynb")} == {"lesson.py", "quizzes.toml"}
-    for_the_teacher = {path.name for path in (stick / "for the teacher").iterdir()}
+    for_the_teacher = {path.name for path in stick.with_name(f"{stick.name} for the teacher").iterdir()}
     assert for_the_teacher == {"transfer_learning_solutions.ipynb", "for_teachers.md", "lesson.py", "quizzes.toml"}
 
 

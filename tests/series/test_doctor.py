@@ -1,7 +1,9 @@
 """The doctor on this environment, and on broken ones."""
 
 import json
+import re
 import sys
+from importlib.metadata import distributions
 from types import SimpleNamespace
 
 import pytest
@@ -140,7 +142,33 @@ def test_data_and_weights_are_absent_not_failed(monkeypatch, tmp_path):
     monkeypatch.setenv("FER2013_PATH", str(tmp_path / "nowhere"))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     assert state("FER-2013")["state"] == state("ImageNet weights")["state"] == "absent"
-    monkeypatch.setenv("FER2013_PATH", str(tmp_path))
+    monkeypatch.setenv("FER2013_PATH", str(tmp_path))  # a folder without images
+    assert state("FER-2013")["state"] == "absent"
+    monkeypatch.setenv("FER2013_PATH", "sample")
+    assert state("FER-2013")["found"].endswith("not FER-2013 as published")
     (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "resnet18-f37072fd.pth").touch()
-    assert state("FER-2013")["state"] == state("ImageNet weights")["state"] == "ok"
+    for name in ("resnet18-f37072fd", "resnet34-b627a593", "resnet152-394f9c45"):
+        (tmp_path / "checkpoints" / f"{name}.pth").touch()
+    assert state("ImageNet weights")["found"].startswith("without resnet50 in ")
+    (tmp_path / "checkpoints" / "resnet50-11ad3fa6.pth").touch()
+    assert state("ImageNet weights")["state"] == "ok"
+
+
+def test_fer_2013_is_looked_at(monkeypatch):
+    monkeypatch.setenv("FER2013_PATH", "anywhere")
+    monkeypatch.setattr("fer_nb_utils.data.dataset.load", lambda path: SimpleNamespace(name="FER-2013"))
+    assert state("FER-2013") == {"name": "FER-2013", "state": "ok", "found": "anywhere", "remedy": ""}
+
+
+def test_chromium_is_wanted_for_tests_alone(monkeypatch):
+    monkeypatch.setattr(doctor.shutil, "which", {"google-chrome": "/usr/bin/google-chrome"}.get)
+    assert state("Chromium")["found"] == "/usr/bin/google-chrome"
+    monkeypatch.setattr(doctor.shutil, "which", lambda name: None)
+    assert state("Chromium")["state"] == "absent"
+
+
+def test_a_longer_version_is_another_version(monkeypatch):
+    real = {each.name: each.version for each in reversed([*distributions()])} | {"ipython": "9.18"}  # pinned: 9.18.1
+    listed = [SimpleNamespace(name=name, version=version) for name, version in real.items()]
+    monkeypatch.setattr(doctor, "distributions", lambda: listed)
+    assert re.search(r"not the tested version: .*ipython==9\.18\.", doctor._packages())

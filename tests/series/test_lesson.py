@@ -1,6 +1,7 @@
 """The lesson's exercises: checks that tell right from wrong, copies without leaks. nbval executes the solutions."""
 
 import ast
+import re
 import tomllib
 from types import SimpleNamespace
 
@@ -43,8 +44,9 @@ WRONG = {  # exercise -> what pupils write, and a piece of the sentence that the
     3: [
         ("parts = list(model.parameters())\n    return sum(p.requires_grad for p in parts) / len(parts)", "tensors"),
         ("parts = list(model.parameters())\n    every = sum(p.numel() for p in parts)\n"
-         "    return sum(p.numel() for p in parts if not p.requires_grad) / every", "with nothing frozen"),
-        ("return sum(p.numel() for p in model.parameters() if p.requires_grad)", "with nothing frozen"),
+         "    return sum(p.numel() for p in parts if not p.requires_grad) / every", "share of the frozen"),
+        ("return sum(p.numel() for p in model.parameters() if p.requires_grad)", "0.375, not 30"),
+        ("return 0.375", "with nothing frozen"),
         ("return sum(p.numel() for p in model.parameters()) / 80", "0.375"),
     ],
     4: [("model.train()", "bn1 is frozen"), ("model.eval()", "now layer4"), ("return model", "now layer4"),
@@ -77,6 +79,14 @@ def examine(number, written, around):
     lines = "    " + written + "\n"
     exec(make_copies.SOLVED.sub(lambda _: lines, tagged("exercise")[number - 1].source + "\n"), names)
     exec(tagged("check")[number - 1].source, names)
+
+
+def test_the_lessons_minutes_are_those_of_the_teachers_plan():
+    guide = make_copies.SOURCE.with_name("for_teachers.md").read_text(encoding="utf-8")
+    lesson_text = make_copies.SOURCE.read_text(encoding="utf-8")
+    plan = re.findall(r"^\| (\d+) to (\d+) \| Part", guide, re.MULTILINE)
+    headings = re.findall(r"^# ## \d · .*\((\d+) minutes\)$", lesson_text, re.MULTILINE)
+    assert [int(end) - int(start) for start, end in plan] == [int(minutes) for minutes in headings] and len(plan) == 5
 
 
 def test_there_are_enough_exercises_each_with_quiz_hint_and_check():
