@@ -110,11 +110,11 @@ def jupyterlab(folder: Path) -> Iterator[Server]:
         )
     try:
         info, deadline = own / "runtime" / f"jpserver-{process.pid}.json", time.monotonic() + 90
-        while not (info.is_file() and info.read_text().rstrip().endswith("}")):
+        while not (info.is_file() and info.read_text("utf-8").rstrip().endswith("}")):
             if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"JupyterLab does not start; its log:\n{log.read_text()[-5000:]}")
+                raise RuntimeError(f"JupyterLab does not start; its log:\n{log.read_text('utf-8')[-5000:]}")
             time.sleep(0.1)
-        yield Server(f"http://127.0.0.1:{json.loads(info.read_text())['port']}", notebooks, process)
+        yield Server(f"http://127.0.0.1:{json.loads(info.read_text('utf-8'))['port']}", notebooks, process)
     finally:
         if process.poll() is None:
             family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]

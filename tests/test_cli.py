@@ -301,7 +301,7 @@ def test_live_without_any_frame_says_why_exits_1_and_leaves_former_results(tmp_p
     (tmp_path / "t.csv").write_text("former")
     outputs = ["--video", str(tmp_path / "v.mp4"), "--table", str(tmp_path / "t.csv")]
     result = CliRunner().invoke(main, ["live", "--source", str(tmp_path), *outputs])
-    assert (tmp_path / "t.csv").read_text() == "former"
+    assert (tmp_path / "t.csv").read_text("utf-8") == "former"
     assert result.exit_code == 1
     assert result.stdout.splitlines() == [tmp_path.name, "no frames", "damaged.png is no image that can be read."]
     assert not (tmp_path / "v.mp4").exists()

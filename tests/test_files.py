@@ -14,7 +14,7 @@ def test_a_file_appears_when_it_is_whole(tmp_path):
         assert temporary.suffix == ".csv" and temporary.parent == path.parent
         temporary.write_text("whole")
         assert not path.exists()
-    assert path.read_text() == "whole" and list(path.parent.iterdir()) == [path]
+    assert path.read_text("utf-8") == "whole" and list(path.parent.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
@@ -24,7 +24,7 @@ def test_a_failure_leaves_the_old_file(failure, tmp_path):
     with pytest.raises(failure), atomic_path(path) as temporary:
         temporary.write_text("ha")
         raise failure
-    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+    assert path.read_text("utf-8") == "old" and list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("name", ["table.csv", "new/folder/table.csv", "naïve/表.csv"])
@@ -39,7 +39,7 @@ def test_asking_leaves_the_old_file(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("old")
     check_writable(path)
-    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+    assert path.read_text("utf-8") == "old" and list(tmp_path.iterdir()) == [path]
 
 
 @pytest.mark.parametrize("name", ["folder", "file.txt/table.csv", "file.txt/new/table.csv"])

@@ -75,7 +75,7 @@ def test_jupyterlab_opens_and_saves_notebooks_as_they_are(tmp_path):
         path = Path(shutil.copy(NOTEBOOKS / "01_explore_fer2013.ipynb", clone / "notebooks"))
         text = Path(shutil.copy(NOTEBOOKS / "01_explore_fer2013.py", clone / "notebooks"))
         os.utime(text, (0, 0))  # a pull has brought another .ipynb alone
-        pulled = json.loads(path.read_text())
+        pulled = json.loads(path.read_text("utf-8"))
         pulled["cells"][0]["source"] = ["# Another title"]
         path.write_text(json.dumps(pulled))
         before = text.read_bytes(), text.stat().st_mtime
@@ -87,7 +87,7 @@ def test_jupyterlab_opens_and_saves_notebooks_as_they_are(tmp_path):
         opened["content"]["cells"][1]["source"] = "Saved"
         model = json.dumps({"type": "notebook", "content": opened["content"]}).encode()
         assert urlopen(Request(url, model, headers, method="PUT")).status == 200
-        assert "Saved" in path.read_text() and (text.read_bytes(), text.stat().st_mtime) == before
+        assert "Saved" in path.read_text("utf-8") and (text.read_bytes(), text.stat().st_mtime) == before
 
 
 def test_executed_once_from_top_to_bottom_without_errors(notebook):
@@ -157,7 +157,7 @@ def test_notebooks_run_with_tiny_parameters(tmp_path):
     only = ["--only", "03", "05"]
     result = CliRunner().invoke(main, ["run", "--run-dir", str(tmp_path / "run"), *tiny, *only])
     assert result.exit_code == 0, result.output
-    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    results = json.loads((tmp_path / "run" / "results.json").read_text("utf-8"))
     (data_set,) = results["data_sets"]
     assert data_set["synthetic"] and set(results["notebooks"]) == {NAMES[2], NAMES[4]}
     assert set(data_set["table1"]) == {"resnet34"}

@@ -15,8 +15,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-README = (ROOT / "README.md").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+README = (ROOT / "README.md").read_text("utf-8")
 RUN = "python -m pip install -r requirements.txt && python -m fer_nb_utils run"
 TEST = "python -m pip install -r requirements.txt && python -m pytest -n 2"
 
@@ -27,7 +27,7 @@ def ranges():
 
 
 def pins():
-    lines = [line.split("#")[0].strip() for line in (ROOT / "requirements.txt").read_text().splitlines()]
+    lines = [line.split("#")[0].strip() for line in (ROOT / "requirements.txt").read_text("utf-8").splitlines()]
     requirements = [Requirement(line) for line in lines if line and line != "-e ."]
     assert "-e ." in lines
     return {canonicalize_name(r.name): str(r.specifier) for r in requirements}
@@ -55,13 +55,13 @@ def test_each_pin_is_exact_and_in_its_range():
 
 
 def test_every_requirement_says_why():
-    for line in (ROOT / "requirements.txt").read_text().splitlines():
+    for line in (ROOT / "requirements.txt").read_text("utf-8").splitlines():
         if "==" in line and not line.startswith("opencv"):  # its reason takes two lines, above
             assert re.search(r"  # \w", line), line
 
 
 def test_conda_makes_its_environment_from_the_same_requirements():
-    dependencies = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    dependencies = yaml.safe_load((ROOT / "environment.yml").read_text("utf-8"))["dependencies"]
     assert dependencies == ["python" + PROJECT["requires-python"], "pip", {"pip": ["-r requirements.txt"]}]
 
 
@@ -89,7 +89,7 @@ def test_everything_imported_is_declared():
 
 def imported(path):
     """Top-level names of the absolute imports in a file."""
-    nodes = list(ast.walk(ast.parse(path.read_text())))
+    nodes = list(ast.walk(ast.parse(path.read_text("utf-8"))))
     plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     deep = {node.module for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
     return {name.partition(".")[0] for name in plain | deep}
@@ -101,7 +101,7 @@ def test_the_readme_gives_the_commands_on_lines_of_their_own(command):
 
 
 def test_ci_runs_the_readmes_test_command():
-    pattern = re.search(r"grep --max-count=1 -E '(.+)' README.md", (ROOT / ".ci" / "run").read_text())[1]
+    pattern = re.search(r"grep --max-count=1 -E '(.+)' README.md", (ROOT / ".ci" / "run").read_text("utf-8"))[1]
     assert [line for line in README.splitlines() if re.search(pattern, line)] == [TEST]
 
 
@@ -134,7 +134,7 @@ def test_ruff_is_content(command):
 
 
 def test_binder_takes_the_pinned_torch():
-    dependencies = yaml.safe_load((ROOT / ".binder" / "environment.yml").read_text())["dependencies"]
+    dependencies = yaml.safe_load((ROOT / ".binder" / "environment.yml").read_text("utf-8"))["dependencies"]
     small = dependencies[-1]["pip"]
     assert {f"{name}{pins()[name]}+cpu" for name in ("torch", "torchvision")} <= set(small)
 
@@ -142,7 +142,7 @@ def test_binder_takes_the_pinned_torch():
 @pytest.mark.parametrize("name", ["CONTRIBUTING.md", "CHANGELOG.md", "notebooks/classroom/for_teachers.md"])
 def test_other_pages_link_to_files_that_exist(name):
     page = ROOT / name
-    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text("utf-8")):
         assert (page.parent / target).exists(), target
 
 

@@ -499,7 +499,7 @@ def browser(frames: int, checkpoint: str, picture: Path | None) -> None:
         lab.stop()
         lab.run(2)
         page = lab.js("return window.times")
-        print(_frame_stages(page, json.loads(kernel.read_text())).round(1))
+        print(_frame_stages(page, json.loads(kernel.read_text("utf-8"))).round(1))
         if picture:
             lab.js(FRAME)
             lab.page.locator(".framed").screenshot(path=picture)

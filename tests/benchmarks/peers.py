@@ -95,7 +95,7 @@ def main(way: str, folder: Path) -> None:
     frames, answers, sys.stdout = np.load(folder / "frames.npy"), sys.stdout, sys.stderr  # peers print
     for line in sys.stdin:
         if (asked := line.strip()) == "memory":  # not resource's, which begins with that of the process that began this
-            peak = int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+            peak = int(Path("/proc/self/status").read_text("utf-8").split("VmHWM:")[1].split()[0])
             answer = (1024 * peak - frames.nbytes) >> 20
         elif asked == "faces":
             answer = list(of_faces(np.load(folder / "faces.npy"))) if of_faces else None

@@ -87,7 +87,7 @@ def test_a_video_that_the_disk_has_no_room_for_leaves_the_former_one(name, tmp_p
     )
     done = subprocess.run([sys.executable, "-c", limited, name], capture_output=True, text=True, cwd=tmp_path)
     assert f"VideoError: The video {name} could not be written whole; is the disk full?" in done.stderr
-    assert (tmp_path / name).read_text() == "former" and len(list(tmp_path.iterdir())) == 1
+    assert (tmp_path / name).read_text("utf-8") == "former" and len(list(tmp_path.iterdir())) == 1
 
 
 def test_frames_of_another_size_are_fitted(tmp_path):

@@ -71,7 +71,7 @@ def test_a_damaged_backbone_is_one_sentence(tmp_path, monkeypatch, damage):
 
 
 def test_the_card_names_each_file_and_its_accuracy():
-    card = (backbones.CHECKPOINTS / "backbones.md").read_text()
+    card = (backbones.CHECKPOINTS / "backbones.md").read_text("utf-8")
     for name, digest in backbones.SHA256.items():
         _, facts, _ = backbones.read_backbone(name)
         assert f"`backbone_{name}.safetensors`" in card and digest[:12] in card

@@ -24,7 +24,7 @@ def test_the_embedded_network(sample):
     assert network.name == "resnet18_fer2013" and network.transform == Preprocess(64) and not network.model.training
     model = load_checkpoint(build_model("resnet18", "none"), EMBEDDED)
     raw = predict(model, torch.from_numpy(sample.images[:20]), Preprocess(64))
-    assert network.temperature == 1.0831 and "temperature 1.0831" in EMBEDDED.with_suffix(".md").read_text()
+    assert network.temperature == 1.0831 and "temperature 1.0831" in EMBEDDED.with_suffix(".md").read_text("utf-8")
     expected = raw ** (1 / network.temperature)
     np.testing.assert_allclose(probabilities(network, sample), expected / expected.sum(1, keepdims=True), atol=1e-6)
     assert len(set(expected.argmax(axis=1))) > 1  # it tells faces apart

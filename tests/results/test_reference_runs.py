@@ -300,7 +300,7 @@ def test_hand_made_features_were_tested_on_the_images_of_the_runs(runs):
     files = set(next(iter(runs.values())).predictions["file"])
     for name, predictions in found.items():
         assert set(predictions["file"]) == files, name
-        settings = json.loads((FOLDER / f"svm_{name}" / "settings.json").read_text())
+        settings = json.loads((FOLDER / f"svm_{name}" / "settings.json").read_text("utf-8"))
         assert settings["data"]["fingerprint"] == next(iter(runs.values())).config["data"]["fingerprint"]
         assert {"kernel", "C", "pipeline", "fit_seconds", "versions"} <= settings.keys()
 
@@ -331,7 +331,7 @@ def test_what_notebook_08_says_of_hand_made_features_is_so(runs):
     assert others["gradients_rbf"] == pytest.approx((0.585, 0.64), abs=0.005)
     assert others["moments_rbf"] == pytest.approx((0.49, 0.60), abs=0.006)
     assert all(accuracy < 0.47 and f1 < 0.08 for name, (accuracy, f1) in others.items() if name.endswith("linear"))
-    settings = json.loads((FOLDER / "svm_lbp_rbf" / "settings.json").read_text())
+    settings = json.loads((FOLDER / "svm_lbp_rbf" / "settings.json").read_text("utf-8"))
     assert settings["support_vectors"] == 26194 and settings["fit_seconds"] == pytest.approx(191, abs=1)
     configs = [run.config for name in ("layer4", "layer4_leak_free") for run in groups[f"resnet18_{name}"]]
     minutes = [(config["seconds"] + config["preparation_seconds"]) / 60 for config in configs]

@@ -28,7 +28,7 @@ def commands(monkeypatch):
         if "wheel" in command:
             (classroom.Path(command[command.index("--wheel-dir") + 1]) / "fer_nb_utils-0-py3-none-any.whl").touch()
         if "compile" in command:
-            given.append(classroom.Path(command[-1]).read_text().splitlines())
+            given.append(classroom.Path(command[-1]).read_text("utf-8").splitlines())
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(classroom.subprocess, "run", run)
@@ -47,7 +47,7 @@ def test_the_pack_is_whole(commands, tmp_path, monkeypatch):
         *("wheels", "notebooks", "figures", "START HERE.html"),
         *("start-windows.bat", "start-macos.command", "start-linux.sh"),
     }
-    for script in re.findall(r"start-[\w.]+", page.read_text()):
+    for script in re.findall(r"start-[\w.]+", page.read_text("utf-8")):
         assert (stick / script).is_file()
     notebooks = {path.name for path in stick.glob("notebooks/**/*") if path.is_file()}
     assert "transfer_learning.ipynb" in notebooks and "06_live_webcam.ipynb" in notebooks
@@ -60,13 +60,15 @@ def test_the_pack_is_whole(commands, tmp_path, monkeypatch):
 def test_torch_is_the_processors_alone_and_versions_are_the_tested_ones(commands, tmp_path):
     classroom.make_pack(tmp_path / "stick", ["windows", "linux"], "3.12", False)
     _, windows, for_windows, fetch_windows, linux, for_linux, fetch_linux = commands
-    pins = (ROOT / "requirements.txt").read_text()
+    pins = (ROOT / "requirements.txt").read_text("utf-8")
     (torch,) = re.findall(r"^torch==\S+", pins, re.MULTILINE)
     assert torch in for_windows and torch + "+cpu" in for_linux
     (vision,) = re.findall(r"^torchvision==\S+", pins, re.MULTILINE)
     assert vision in for_windows and vision + "+cpu" in for_linux  # that of PyPI needs PyPI's torch
     assert set(for_windows) - {"setuptools", "wheel"} <= set(re.findall(r"^\S+==\S+", pins, re.M))
-    for extra in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"].values():
+    for extra in tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
+        "optional-dependencies"
+    ].values():
         names = [re.match(r"[\w-]+", requirement)[0] for requirement in extra]
         assert not [line for line in for_windows if line.startswith(tuple(f"{name}==" for name in names))]
     assert classroom.CPU_TORCH in linux and classroom.CPU_TORCH in fetch_linux
@@ -119,7 +121,7 @@ UNIX = pytest.mark.parametrize("name", ["start-linux.sh", "start-macos.command"]
 @UNIX
 def test_the_scripts_are_good_shell(name, stick):
     with_real_sh = run_real(["sh", "-n", stick / name])
-    assert with_real_sh.returncode == 0 and "--no-index --find-links" in (stick / name).read_text()
+    assert with_real_sh.returncode == 0 and "--no-index --find-links" in (stick / name).read_text("utf-8")
 
 
 @UNIX
@@ -139,13 +141,13 @@ exec {sys.executable} -c "import sys; sys.version_info = ({version.replace(".", 
 
 def test_every_page_and_script_names_the_sticks_python(stick):
     for path in filter(classroom.Path.is_file, stick.iterdir()):
-        assert "3.13" in path.read_text() and "PYTHON-VERSION" not in path.read_text()
+        assert "3.13" in path.read_text("utf-8") and "PYTHON-VERSION" not in path.read_text("utf-8")
     assert b"\r\n" in (stick / "start-windows.bat").read_bytes() and os.access(stick / "start-linux.sh", os.X_OK)
 
 
 def test_windows_script_has_its_labels_and_line_ends():
-    text = (classroom.SCRIPTS / "start-windows.bat").read_text()
+    text = (classroom.SCRIPTS / "start-windows.bat").read_text("utf-8")
     assert text.count("PYTHON-VERSION") == 3
     assert set(re.findall(r"goto (\w+)", text)) == set(re.findall(r"^:(\w+)", text, re.MULTILINE))
     assert "--no-index --find-links" in text
-    assert re.search(r"^\*\.bat eol=crlf$", (ROOT / ".gitattributes").read_text(), re.MULTILINE)
+    assert re.search(r"^\*\.bat eol=crlf$", (ROOT / ".gitattributes").read_text("utf-8"), re.MULTILINE)

@@ -66,7 +66,7 @@ def test_other_parameters_or_code_run_again_and_so_does_what_reads_them(series):
 def test_failed_notebooks_run_again_and_so_does_what_reads_them(series):
     series.broken["02_finetune_resnet18"] = {"cell": "[4] (x)", "name": "ValueError", "message": "not good"}
     assert series.run() == ["02_finetune_resnet18, cell [4] (x): ValueError: not good"]
-    record = json.loads((series.run_dir / "run.json").read_text())["notebooks"]
+    record = json.loads((series.run_dir / "run.json").read_text("utf-8"))["notebooks"]
     assert [record[name]["state"] for name in NAMES] == ["finished", "failed", "finished"]
     series.broken.clear()
     assert series.run() == []
@@ -149,7 +149,7 @@ def test_a_failure_names_notebook_cell_and_error_and_stops_no_other(executed):
     assert hangs.startswith("04_hangs, cell ") and "Timeout" in hangs
     left = {path.name for path in (executed.run_dir / "notebooks").iterdir()}
     assert left == {"01_first.ipynb", "02_fails.ipynb", "03_dies.ipynb", "04_hangs.ipynb"}
-    assert "not good" in (executed.run_dir / COPY.format("02_fails")).read_text()
+    assert "not good" in (executed.run_dir / COPY.format("02_fails")).read_text("utf-8")
 
 
 def test_cleaned_copies_of_two_runs_are_identical(executed):
@@ -175,7 +175,7 @@ def test_a_full_disk_ends_the_run_and_cuts_no_copy(tmp_path, monkeypatch):
     monkeypatch.setattr(papermill.iorw.LocalHandler, "write", lambda _, *given: full(*given))
     with pytest.raises(OSError, match="No space left"):
         small.run()
-    assert [path.read_text() for path in copy.parent.iterdir()] == ["the former copy"]
+    assert [path.read_text("utf-8") for path in copy.parent.iterdir()] == ["the former copy"]
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -57,7 +57,7 @@ def test_the_checkpoint_predicts_what_the_run_predicted(finished_run, sample, tm
     test = sample.select("PublicTest", "PrivateTest")
     probabilities = predict(model, torch.from_numpy(test.images), Preprocess(32))
     np.testing.assert_allclose(probabilities, finished_run.predictions[list(CLASSES)], atol=0.01)  # float16
-    card = path.with_suffix(".md").read_text()
+    card = path.with_suffix(".md").read_text("utf-8")
     assert (
         f"{finished_run.metrics['full']['accuracy']:.3f}" in card and finished_run.config["data"]["fingerprint"] in card
     )
@@ -139,7 +139,10 @@ def test_publishing_writes_run_readme_and_checkpoint(finished_run, committed, mo
         committed["checkpoints"] / "tiny.safetensors",
     ]  # fmt: skip
     assert {path.name for path in committed["reference"].iterdir()} == {"resnet18_tiny"}
-    assert committed["readme"].read_text() == f"before\n{MARKS[0]}{results_table(reference_runs())}{MARKS[1]}\nafter\n"
+    assert (
+        committed["readme"].read_text("utf-8")
+        == f"before\n{MARKS[0]}{results_table(reference_runs())}{MARKS[1]}\nafter\n"
+    )
     assert {path.name for path in committed["checkpoints"].iterdir()} == {"tiny.md", "tiny.safetensors"}
 
 
@@ -174,7 +177,7 @@ def test_publishing_checks_everything_before_it_writes(finished_run, committed, 
     (former / "config.json").write_text(
         json.dumps({k: v for k, v in finished_run.config.items() if k != "temperature"})
     )
-    before = committed["readme"].read_text()
+    before = committed["readme"].read_text("utf-8")
     for folders, checkpoint, message in (
         ([finished_run.folder, bare], None, "model.safetensors"),
         ([finished_run.folder, twin], None, "give folders with different names"),
@@ -184,7 +187,7 @@ def test_publishing_checks_everything_before_it_writes(finished_run, committed, 
     ):
         with pytest.raises(UserError, match=message):
             publish_runs(folders, checkpoint, **committed)
-    assert committed["readme"].read_text() == before
+    assert committed["readme"].read_text("utf-8") == before
     committed["readme"].write_text("no marks")
     with pytest.raises(UserError, match="README.md lacks the lines <!-- results"):
         publish_runs([finished_run.folder], "tiny", **committed)

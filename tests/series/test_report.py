@@ -108,7 +108,7 @@ def run_dir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(run_dir):
-    return json.loads((run_dir / "results.json").read_text())
+    return json.loads((run_dir / "results.json").read_text("utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def page(run_dir):
-    return Page((run_dir / "index.html").read_text())
+    return Page((run_dir / "index.html").read_text("utf-8"))
 
 
 def test_results_hold_data_versions_tables_with_intervals_costs_and_the_paper(found):
@@ -178,7 +178,7 @@ def test_results_hold_data_versions_tables_with_intervals_costs_and_the_paper(fo
 
 
 def test_results_hold_each_expression_of_each_network_with_its_interval(run_dir, found):
-    measured = json.loads((run_dir / "training" / "resnet34" / "metrics.json").read_text())
+    measured = json.loads((run_dir / "training" / "resnet34" / "metrics.json").read_text("utf-8"))
     rows = found["data_sets"][0]["per_class"]["resnet34"]
     assert rows["leak-free"]["sad"] == measured["leak-free"]["per_class"]["sad"]
     for label in CLASSES:
@@ -197,7 +197,9 @@ def test_results_hold_the_committed_reference_runs(found):
 def test_table2_is_the_mean_over_the_three_models_alone(run_dir, found):
     table = found["data_sets"][0]["table2"]
     assert table["networks"] == ["resnet18", "resnet34", "resnet50"]
-    models = [json.loads((run_dir / "training" / name / "metrics.json").read_text()) for name in table["networks"]]
+    models = [
+        json.loads((run_dir / "training" / name / "metrics.json").read_text("utf-8")) for name in table["networks"]
+    ]
     expected = np.mean([measured["full"]["per_class"]["happy"]["f1"] for measured in models])
     assert table["test_sets"]["full"]["happy"]["f1"] == pytest.approx(expected)
     for row in table["test_sets"]["full"].values():
@@ -227,7 +229,7 @@ def test_every_number_has_a_unit(found):
 
 
 def test_no_absolute_path_is_left(run_dir):
-    text = (run_dir / "results.json").read_text()
+    text = (run_dir / "results.json").read_text("utf-8")
     for value in re.findall(r'"((?:[^"\\]|\\.)*)"', text):
         assert not re.search(r"(^|[\s'\"(=:])(/\w|~/|[A-Za-z]:(/|\\\\))", value), value
     assert "/home" not in text and "/tmp" not in text and str(run_dir) not in text
@@ -269,7 +271,7 @@ def test_the_page_is_well_formed_and_its_links_lead_somewhere(run_dir, page):
 
 
 def test_the_page_needs_no_network_and_shows_everything(run_dir, page):
-    text = (run_dir / "index.html").read_text()
+    text = (run_dir / "index.html").read_text("utf-8")
     assert not re.search(r"(src|href)=['\"]?(https?:)?//", text) and "script" not in page.tags
     assert "failed</span> in cell [3] (train(&lt;x&gt;)): ValueError" in text and "&lt;x86&gt;" in text
     for name in ("full", "PublicTest", "PrivateTest", "leak-free"):
@@ -304,8 +306,8 @@ def test_every_figure_has_a_caption_in_words(run_dir, page):
 
 
 def test_runs_on_different_data_share_no_table(mixed):
-    page = Page((mixed / "index.html").read_text())
-    found = json.loads((mixed / "results.json").read_text())
+    page = Page((mixed / "index.html").read_text("utf-8"))
+    found = json.loads((mixed / "results.json").read_text("utf-8"))
     by_name = {entry["name"]: entry for entry in found["data_sets"]}
     assert set(by_name["synthetic sample"]["table1"]) == {"resnet18"}
     assert by_name[SCRIPT]["table2"]["networks"] == ["resnet34", "resnet50"]
@@ -313,11 +315,11 @@ def test_runs_on_different_data_share_no_table(mixed):
     assert by_name[SCRIPT]["table2"]["test_sets"]["full"]["sad"]["f1"] == pytest.approx(np.mean(f1))
     for table in page.tables:
         assert not ("synthetic sample" in table and ("resnet34" in table or SCRIPT in table))
-    assert "runs on 2 different data sets" in (mixed / "index.html").read_text()
+    assert "runs on 2 different data sets" in (mixed / "index.html").read_text("utf-8")
 
 
 def test_names_are_never_markup(mixed):
-    text = (mixed / "index.html").read_text()
+    text = (mixed / "index.html").read_text("utf-8")
     page = Page(text)
     assert "script" not in page.tags and not page.images  # the only image would be the run's name
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text and "onerror=alert(2)&gt;" in text
@@ -340,18 +342,18 @@ def test_what_is_damaged_is_named_and_the_rest_is_shown(run_dir, tmp_path):
         (run / name).write_text(content)
     shutil.copytree(folder / "training" / "resnet18", folder / "training" / "damaged_4")
     (folder / "training" / "damaged_4" / "predictions.csv").unlink()
-    whole = (folder / "notebooks" / "01_explore.ipynb").read_text()
+    whole = (folder / "notebooks" / "01_explore.ipynb").read_text("utf-8")
     (folder / "notebooks" / "02_train.ipynb").write_text(whole[: len(whole) // 2])
     (folder / "figures" / "cut.png").write_bytes((folder / "figures" / "fig2_training.png").read_bytes()[:2000])
     (folder / "tables" / "claims.csv").write_text("")
     (folder / "run.json").write_text("[")
-    text = report.write(folder).read_text()
-    found = json.loads((folder / "results.json").read_text())
+    text = report.write(folder).read_text("utf-8")
+    found = json.loads((folder / "results.json").read_text("utf-8"))
     damaged = {f"training/damaged_{number}" for number in range(5)}
     damaged |= {"notebooks/02_train.ipynb", "figures/cut.png", "tables/claims.csv", "run.json"}
     assert set(found["unreadable"]) == damaged and all(name in text for name in damaged)
     assert set(found["data_sets"][0]["table1"]) == {"resnet18", "resnet34", "resnet50", "resnet18_fc"}
-    assert str(folder.parent) not in (folder / "results.json").read_text()
+    assert str(folder.parent) not in (folder / "results.json").read_text("utf-8")
     assert "Fig. 2: training of the three networks" in text and (folder / "notebooks" / "01_explore.html").exists()
     Page(text)
 
@@ -359,13 +361,13 @@ def test_what_is_damaged_is_named_and_the_rest_is_shown(run_dir, tmp_path):
 @pytest.mark.parametrize("record", ['{"notebooks": null}', '{"notebooks": 3}', '{"notebooks": {"01": 3}}', "{}"])
 def test_a_strange_record_costs_the_record_alone(run_dir, tmp_path, record):
     shutil.copytree(run_dir / "training" / "resnet18", tmp_path / "training" / "resnet18")
-    metrics = json.loads((run_dir / "training" / "resnet18" / "metrics.json").read_text())
+    metrics = json.loads((run_dir / "training" / "resnet18" / "metrics.json").read_text("utf-8"))
     metrics["full"]["accuracy"] = "x"
     strange = shutil.copytree(tmp_path / "training" / "resnet18", tmp_path / "training" / "strange")
     (strange / "metrics.json").write_text(json.dumps(metrics))
     (tmp_path / "run.json").write_text(record)
-    Page(report.write(tmp_path).read_text())
-    found = json.loads((tmp_path / "results.json").read_text())
+    Page(report.write(tmp_path).read_text("utf-8"))
+    found = json.loads((tmp_path / "results.json").read_text("utf-8"))
     assert set(found["unreadable"]) == {"run.json", "training/strange"}
     assert set(found["data_sets"][0]["table1"]) == {"resnet18"}
 
@@ -378,7 +380,7 @@ def test_previews_are_small(run_dir, page):
 
 
 def test_notebooks_become_html(run_dir):
-    text = (run_dir / "notebooks" / "01_explore.html").read_text()
+    text = (run_dir / "notebooks" / "01_explore.html").read_text("utf-8")
     assert "A lesson" in text and not re.search(r"<(script|link|img)[^>]*(src|href)=['\"]?(https?:)?//", text)
 
 
@@ -398,7 +400,7 @@ def test_a_widget_is_left_out_of_the_html_and_the_rest_stays(tmp_path):
 
 
 def test_an_empty_folder_gives_a_page_that_says_so(tmp_path):
-    text = report.write(tmp_path).read_text()
+    text = report.write(tmp_path).read_text("utf-8")
     assert "There is no finished training run yet" in text and "Reference results on FER-2013" in text
     Page(text)
 
@@ -407,9 +409,9 @@ def test_a_folder_of_plain_papermill_is_shown_and_a_run_of_an_older_version_name
     for name in ("resnet18", "older"):
         shutil.copytree(run_dir / "training" / "resnet18", tmp_path / "training" / name)
     path = tmp_path / "training" / "older" / "config.json"
-    config = json.loads(path.read_text())
+    config = json.loads(path.read_text("utf-8"))
     path.write_text(json.dumps({key: value for key, value in config.items() if key != "recipe"}))
-    assert "has no record of notebooks" in report.write(tmp_path).read_text()
-    found = json.loads((tmp_path / "results.json").read_text())
+    assert "has no record of notebooks" in report.write(tmp_path).read_text("utf-8")
+    found = json.loads((tmp_path / "results.json").read_text("utf-8"))
     assert "an older version made it" in found["unreadable"]["training/older"]
     assert list(found["data_sets"][0]["runs"]) == ["resnet18"]

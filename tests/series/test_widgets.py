@@ -216,4 +216,4 @@ widgets.step_through_mistakes(dataset, predictions)
     done = papermill.execute_notebook(notebook, tmp_path / "out.ipynb", progress_bar=False, execution_timeout=120)
     shown = [output.data for output in done.cells[0].outputs]
     assert ["application/vnd.jupyter.widget-view+json" in data for data in shown] == [True] * 3
-    assert "OutputModel" not in (tmp_path / "out.ipynb").read_text()
+    assert "OutputModel" not in (tmp_path / "out.ipynb").read_text("utf-8")

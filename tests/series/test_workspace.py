@@ -111,8 +111,8 @@ def test_figures_and_tables_are_written_in_both_formats_and_reproducibly(tmp_pat
     assert read[0] == read[1]
     assert (tmp_path / "one/figures/fig1.png").read_bytes().startswith(b"\x89PNG")
     tables = tmp_path / "one/reference/tables"
-    assert "x,0.123457,a|b" in (tables / "table1.csv").read_text()
-    assert "| x | 0.123 | a\\|b |\n| y |  | c |" in (tables / "table1.md").read_text()
+    assert "x,0.123457,a|b" in (tables / "table1.csv").read_text("utf-8")
+    assert "| x | 0.123 | a\\|b |\n| y |  | c |" in (tables / "table1.md").read_text("utf-8")
     assert sorted(path.name for path in tables.iterdir()) == ["table1.csv", "table1.md"]
 
 
@@ -152,7 +152,7 @@ def test_a_note_stands_below_a_table(tmp_path, monkeypatch):
     show_table(table, note="1 < 2")
     assert shown[0]["text/plain"].endswith("\n1 < 2") and "<em>1 &lt; 2</em>" in shown[0]["text/html"]
     Workspace(tmp_path).save_table(table, "t", note="from us")
-    assert (tmp_path / "tables" / "t.md").read_text().endswith("|\n\n*from us*\n")
+    assert (tmp_path / "tables" / "t.md").read_text("utf-8").endswith("|\n\n*from us*\n")
 
 
 def test_runs_are_read_from_training_without_former_ones(tmp_path, monkeypatch):

@@ -75,7 +75,7 @@ def test_weights_of_ones_own_are_recorded_without_their_path_and_no_longer_neede
     save_file(build_model("resnet18", "none").state_dict(), weights / "resnet18_mine.safetensors")
     config = dataclasses.replace(TINY_RUN, weights=str(weights))
     finished = experiment.run(config, few, tmp_path / "run", "cpu")
-    text = (finished.folder / "config.json").read_text()
+    text = (finished.folder / "config.json").read_text("utf-8")
     assert str(tmp_path) not in text and len(json.loads(text)["weights_sha256"]) == 64
     assert finished.config["weights_kind"] == "file" and finished.config["weights_label"] == "resnet18_mine.safetensors"
     shutil.rmtree(weights)

@@ -113,7 +113,7 @@ def test_another_recipe_is_another_run(copied, few, monkeypatch):
 
 
 def test_a_repetition_by_other_code_says_so(copied, few, monkeypatch, capsys):
-    config, changed = json.loads((copied / "config.json").read_text()), copied.with_name("changed.json")
+    config, changed = json.loads((copied / "config.json").read_text("utf-8")), copied.with_name("changed.json")
     repeated = experiment.repeat(copied / "config.json", few, copied, device="cpu")
     assert repeated.config == config and not capsys.readouterr().err
     write_json(changed, config | {"source_revision": "0" * 12})
@@ -133,7 +133,7 @@ def test_the_revision_changes_with_code_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(provenance, "PACKAGE", tmp_path)
     assert provenance.source_revision() == revision
     edited = tmp_path / "networks/transforms.py"
-    text = edited.read_text()
+    text = edited.read_text("utf-8")
     edited.write_text('"""Another docstring."""\n' + text.partition("\n")[2] + "\n# a comment\n")
     assert provenance.source_revision() == revision
     edited.write_text(text.replace('padding_mode="border"', 'padding_mode="zeros"'))
@@ -175,7 +175,7 @@ def test_a_folder_with_something_else_is_refused(few, tmp_path, name, content):
     with pytest.raises(UserError, match="holds something else than a training run"):
         experiment.run(TINY, few, tmp_path / "letters", "cpu")
     assert [path.name for path in (tmp_path / "letters").iterdir()] == [name]
-    assert (tmp_path / "letters" / name).read_text() == content
+    assert (tmp_path / "letters" / name).read_text("utf-8") == content
 
 
 LOCKED = """

@@ -257,7 +257,7 @@ def wait_until(true, seconds=120):
 
 
 def epochs_in(log):
-    return log.read_text().count("\nepoch") + log.read_text().startswith("epoch") if log.exists() else 0
+    return log.read_text("utf-8").count("\nepoch") + log.read_text("utf-8").startswith("epoch") if log.exists() else 0
 
 
 @pytest.fixture
@@ -284,7 +284,7 @@ def test_a_killed_worker_changes_nothing(long_plan, faces, tmp_path):
             "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(address_file)
         )
         wait_until(address_file.exists)
-        address = json.loads(address_file.read_text())["address"]
+        address = json.loads(address_file.read_text("utf-8"))["address"]
         for number in (0, 1):
             start("worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--name", str(number))
         driver = subprocess.Popen(
