@@ -15,6 +15,7 @@ from IPython.core.interactiveshell import InteractiveShell
 from lesson import NotYetError, checking, quiz
 from PIL import Image
 
+from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.paths import ROOT
 
 SOURCE = jupytext.read(make_copies.SOURCE, fmt="py:percent")
@@ -87,6 +88,14 @@ def test_the_lessons_minutes_are_those_of_the_teachers_plan():
     plan = re.findall(r"^\| (\d+) to (\d+) \| Part", guide, re.MULTILINE)
     headings = re.findall(r"^# ## \d · .*\((\d+) minutes\)$", lesson_text, re.MULTILINE)
     assert [int(end) - int(start) for start, end in plan] == [int(minutes) for minutes in headings] and len(plan) == 5
+
+
+def test_the_guide_has_the_answers_to_the_first_figure():
+    source = (ROOT / ".maintain" / "draw_figures.py").read_text("utf-8")
+    (words,) = re.findall(r"^GUESSED = (\(.*?\))", source, re.MULTILINE)
+    assert sorted(ast.literal_eval(words)) == sorted(CLASSES)
+    guide = make_copies.SOURCE.with_name("for_teachers.md").read_text("utf-8")
+    assert f"from A to G: {', '.join(ast.literal_eval(words))}." in guide
 
 
 def test_there_are_enough_exercises_each_with_quiz_hint_and_check():
