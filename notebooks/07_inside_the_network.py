@@ -373,8 +373,8 @@ def show_deletion(deleted, place, note):
 show_deletion(deleted, work, protocol)
 
 # %% [markdown]
-# The maps are worth something: with a tenth of the pixels painted, the answer's mean probability falls from .85 to .21
-# after its own map, to .47 after another image's, and to .59 after random pixels. The step between the last two shows
+# The maps are worth something: with a tenth of the pixels painted, the answer's mean probability falls from .84 to .23
+# after its own map, to .49 after another image's, and to .55 after random pixels. The step between the last two shows
 # how much a plain patch about the middle of a face does: without it, the map would look better than it is. And a
 # caution: no training image has painted pixels, so a part of each fall is that the picture looks strange.
 
