@@ -87,6 +87,8 @@ CHANGELOG
 LINKS = {  # tables that the site shows on one page, and folders, which it cannot show
     "(figures/claims.md)": "(.site/results.md)",
     "(figures/table2.md)": "(.site/results.md)",
+    "(figures/table1.md)": "(.site/results.md)",
+    "(figures/table1_test_sets.md)": "(.site/results.md)",
     "[fer_nb_utils/series/profiles](fer_nb_utils/series/profiles)": "`fer_nb_utils/series/profiles`",
     "[files](fer_nb_utils/training/sweeps)": "`fer_nb_utils/training/sweeps`",
 }
