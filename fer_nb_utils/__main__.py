@@ -186,6 +186,7 @@ def classroom(folder: Path, platforms: tuple[str, ...], python: str, pypi_torch:
     from .series.classroom import PLATFORMS, make_pack
 
     click.echo(make_pack(folder, platforms or tuple(PLATFORMS), python, pypi_torch))
+    click.echo(f"solutions and guide: {folder.absolute()} for the teacher")
 
 
 @main.command()

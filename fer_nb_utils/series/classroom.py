@@ -25,19 +25,22 @@ SCRIPTS = TEMPLATES / "classroom"
 def make_pack(folder: Path, platforms: Sequence[str], python: str, pypi_torch: bool) -> Path:
     """Fill `folder` for these PLATFORMS and this Python ("3.12"), and return the page to open first.
 
-    The solutions and the guide go into a folder beside it, "<name> for the teacher".
+    All notebooks, solutions and the guide among them, go into a folder beside it, "<name> for the teacher".
     Versions are those of requirements.txt. `pypi_torch`: for Linux, too, take PyPI's torch, with its gigabytes of CUDA.
     Raises UserError outside a clone, for a folder in use, and with pip's or uv's words where packages cannot be had.
     """
     if not (pins := ROOT / "requirements.txt").exists():
         raise UserError(f"There is no {pins}; make the pack in a clone of the project.")
-    if folder.exists() and any(folder.iterdir()):
-        raise UserError(f"{folder} is not empty; give a new folder.")
+    teacher = folder.absolute().with_name(f"{folder.absolute().name} for the teacher")
+    for used in (folder, teacher):
+        if used.exists() and any(used.iterdir()):
+            raise UserError(f"{used} is not empty; give a new folder.")
     try:
         _fetch(folder / "wheels", pins.read_text("utf-8"), platforms, python, pypi_torch)
-        _copy(folder, python)
-    except BaseException:  # the next try shall find the folder as it was
-        shutil.rmtree(folder, ignore_errors=True)
+        _copy(folder, teacher, python)
+    except BaseException:  # the next try shall find the folders as they were
+        for used in (folder, teacher):
+            shutil.rmtree(used, ignore_errors=True)
         raise
     return folder / "START HERE.html"
 
@@ -62,14 +65,11 @@ def _fetch(wheels: Path, pins: str, platforms: Sequence[str], python: str, pypi_
             _run("pip", "download", "--quiet", *choice, *cpu, "--requirement", resolved)
 
 
-def _copy(folder: Path, python: str) -> None:
-    answers = ("transfer_learning_solutions.ipynb", "for_teachers.md")
-    ignored = shutil.ignore_patterns("0*.py", "transfer_learning.py", *answers, ".*", "__*")
-    shutil.copytree(NOTEBOOKS, folder / "notebooks", ignore=ignored)
-    ignored = shutil.ignore_patterns("transfer_learning.*", ".*", "__*")  # the solutions need lesson.py
-    teacher = folder.absolute().with_name(f"{folder.absolute().name} for the teacher")
-    shutil.copytree(NOTEBOOKS / "classroom", teacher, ignore=ignored, dirs_exist_ok=True)
-    shutil.copytree(ROOT / "figures", folder / "figures", ignore=shutil.ignore_patterns("*.csv", "*.svg"))
+def _copy(folder: Path, teacher: Path, python: str) -> None:
+    hidden, answers = ("0*.py", "transfer_learning.py", ".*", "__*"), ("*_solutions.ipynb", "for_teachers.md")
+    for place, ignored in ((folder, hidden + answers), (teacher, hidden)):
+        shutil.copytree(NOTEBOOKS, place / "notebooks", ignore=shutil.ignore_patterns(*ignored))
+        shutil.copytree(ROOT / "figures", place / "figures", ignore=shutil.ignore_patterns("*.csv", "*.svg"))
     shutil.copytree(SCRIPTS, folder, dirs_exist_ok=True)
     for path in filter(Path.is_file, folder.iterdir()):  # not as text, whose line ends would change
         path.write_bytes(path.read_bytes().replace(b"PYTHON-VERSION", python.encode()))

@@ -52,9 +52,9 @@ def _packages() -> str:
     wrong = [each for each, found in versions.items() if found == "missing" or found not in each.specifier]
     _sure(not wrong, "; ".join(f"{each.name} is {versions[each]}, needs {each.specifier}" for each in wrong))
     pins = ROOT / "requirements.txt"
-    pinned = [line.split()[0] for line in pins.read_text("utf-8").splitlines() if "==" in line] if pins.exists() else []
-    pairs = [pin.split(";")[0].split("==") for pin in pinned]
-    other = ["==".join(p) for p in pairs if installed.get(canonicalize_name(p[0]), "none").split("+")[0] != p[1]]
+    lines = pins.read_text("utf-8").splitlines() if pins.exists() else []
+    pinned = [line.split()[0].split("==") for line in lines if "==" in line]
+    other = ["==".join(p) for p in pinned if installed.get(canonicalize_name(p[0]), "none").split("+")[0] != p[1]]
     return f"{len(asked)} in their ranges" + (f"; not the tested version: {', '.join(other)}" if other else "")
 
 

@@ -53,8 +53,37 @@ def test_the_pack_is_whole(commands, tmp_path, monkeypatch):
     assert "transfer_learning.ipynb" in notebooks and "06_live_webcam.ipynb" in notebooks
     assert not any("solutions" in name for name in notebooks)
     assert {name for name in notebooks if not name.endswith(".ipynb")} == {"lesson.py", "quizzes.toml"}
-    for_the_teacher = {path.name for path in stick.with_name(f"{stick.name} for the teacher").iterdir()}
-    assert for_the_teacher == {"transfer_learning_solutions.ipynb", "for_teachers.md", "lesson.py", "quizzes.toml"}
+    guide = stick.with_name("stick for the teacher") / "notebooks" / "classroom" / "for_teachers.md"
+    assert {path.name for path in guide.parent.iterdir()} == {
+        *("transfer_learning.ipynb", "transfer_learning_solutions.ipynb", "for_teachers.md"),
+        *("lesson.py", "quizzes.toml"),
+    }
+    links = re.findall(r"\]\(([^)#]+)\)", guide.read_text("utf-8"))
+    assert links and all((guide.parent / link).exists() for link in links if "://" not in link)
+
+
+def test_a_teachers_own_notes_are_never_overwritten_nor_left_half(commands, tmp_path, monkeypatch):
+    notes = tmp_path / "stick for the teacher" / "notes.md"
+    notes.parent.mkdir()
+    notes.touch()
+    with pytest.raises(UserError, match="stick for the teacher is not empty; give a new folder"):
+        classroom.make_pack(tmp_path / "stick", ["linux"], "3.12", False)
+    assert notes.exists() and not (tmp_path / "stick").exists()
+    notes.unlink()
+    monkeypatch.setattr(classroom, "SCRIPTS", tmp_path / "nowhere")  # the last that is copied
+    with pytest.raises(FileNotFoundError):
+        classroom.make_pack(tmp_path / "stick", ["linux"], "3.12", False)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_names_both_folders_and_refuses_a_python_without_wheels(commands, tmp_path):
+    done = CliRunner().invoke(main, ["classroom", str(tmp_path / "stick"), "--platform", "linux"])
+    assert done.exit_code == 0 and done.stdout.splitlines() == [
+        str(tmp_path / "stick" / "START HERE.html"), f"solutions and guide: {tmp_path / 'stick for the teacher'}"
+    ]  # fmt: skip
+    for python in ("3.12.4", "3", "3.14"):
+        done = CliRunner().invoke(main, ["classroom", str(tmp_path / "other"), "--python", python])
+        assert done.exit_code == 2 and not (tmp_path / "other").exists()
 
 
 def test_torch_is_the_processors_alone_and_versions_are_the_tested_ones(commands, tmp_path):
@@ -66,9 +95,8 @@ def test_torch_is_the_processors_alone_and_versions_are_the_tested_ones(commands
     (vision,) = re.findall(r"^torchvision==\S+", pins, re.MULTILINE)
     assert vision in for_windows and vision + "+cpu" in for_linux  # that of PyPI needs PyPI's torch
     assert set(for_windows) - {"setuptools", "wheel"} <= set(re.findall(r"^\S+==\S+", pins, re.M))
-    for extra in tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"][
-        "optional-dependencies"
-    ].values():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    for extra in project["optional-dependencies"].values():
         names = [re.match(r"[\w-]+", requirement)[0] for requirement in extra]
         assert not [line for line in for_windows if line.startswith(tuple(f"{name}==" for name in names))]
     assert classroom.CPU_TORCH in linux and classroom.CPU_TORCH in fetch_linux
@@ -139,6 +167,39 @@ exec {sys.executable} -c "import sys; sys.version_info = ({version.replace(".", 
         assert done.returncode == 1 and sentence in done.stdout and not (tmp_path / "class" / "ready").exists()
 
 
+@UNIX
+@pytest.mark.skipif(os.name == "nt", reason="scripts for sh")
+@pytest.mark.parametrize("machine", ["Linux x86_64", "Darwin arm64", "Linux aarch64"])
+def test_the_lesson_opens_in_spite_of_the_doctor_and_only_where_the_wheels_fit(name, stick, tmp_path, machine):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    (tools / "uname").write_text(f"#!/bin/sh\necho {machine}\n")
+    (tools / "python").write_text("""#!/bin/sh
+case "$*" in
+  *"-m venv"*) mkdir -p "$4/bin" && cp "$0" "$4/bin/python" ;;
+  *doctor*) echo "failed  disk"; exit 1 ;;
+  *jupyterlab*) echo "the lesson opens" ;;
+esac
+""")
+    for tool in tools.iterdir():
+        tool.chmod(0o755)
+    environment = {"PATH": f"{tools}:/usr/bin:/bin", "PYTHON": str(tools / "python")}
+    environment["FER_CLASS"] = str(tmp_path / "class")
+    done = run_real(["sh", stick / name], capture_output=True, text=True, env=environment)
+    if machine != "Linux aarch64":
+        assert done.stdout.splitlines()[-3:] == [
+            "failed  disk", "The lesson opens all the same; show the lines above to your teacher.", "the lesson opens",
+        ]  # fmt: skip
+    else:
+        assert done.returncode == 1 and f"No stick fits this laptop ({machine})" in done.stdout
+
+
+def test_the_page_says_which_machines_a_stick_fits(stick):
+    page = (stick / "START HERE.html").read_text("utf-8")
+    assert "64-bit Windows and Linux on Intel or AMD, and macOS 14 or later on Apple's" in page
+    assert classroom.PLATFORMS["macos"] == ("aarch64-apple-darwin", ("macosx_14_0_arm64",))
+
+
 def test_every_page_and_script_names_the_sticks_python(stick):
     for path in filter(classroom.Path.is_file, stick.iterdir()):
         assert "3.13" in path.read_text("utf-8") and "PYTHON-VERSION" not in path.read_text("utf-8")
@@ -150,4 +211,6 @@ def test_windows_script_has_its_labels_and_line_ends():
     assert text.count("PYTHON-VERSION") == 3
     assert set(re.findall(r"goto (\w+)", text)) == set(re.findall(r"^:(\w+)", text, re.MULTILINE))
     assert "--no-index --find-links" in text
+    assert re.search(r"-m jupyterlab .*transfer_learning\.ipynb \|\| goto failed$", text, re.MULTILINE)
+    assert re.search(r"-m fer_nb_utils doctor \|\| echo The lesson opens all the same", text)
     assert re.search(r"^\*\.bat eol=crlf$", (ROOT / ".gitattributes").read_text("utf-8"), re.MULTILINE)

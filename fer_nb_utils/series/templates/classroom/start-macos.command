@@ -8,6 +8,10 @@ fail() {
   exit 1
 }
 if [ ! -e "$room/ready" ]; then
+  case "$(uname -sm)" in
+    "Linux x86_64" | "Darwin arm64") ;;
+    *) fail "No stick fits this laptop ($(uname -sm)): see START HERE. Work with a neighbour, or ask your teacher." ;;
+  esac
   echo "Making the environment. This takes a few minutes, once."
   found="${PYTHON:-$(command -v pythonPYTHON-VERSION || echo python3)}"
   "$found" -c 'import sys; sys.exit("%d.%d" % sys.version_info[:2] != "PYTHON-VERSION")' &&
