@@ -24,6 +24,7 @@ from fer_nb_utils.errors import UserError
 from fer_nb_utils.files import atomic_path, write_json, write_text
 from fer_nb_utils.networks.backbones import SCALE
 from fer_nb_utils.networks.cost import latency_ms
+from fer_nb_utils.networks.device import device_name
 from fer_nb_utils.networks.load import CHECKPOINTS, checkpoint_metadata
 from fer_nb_utils.networks.resnets import MODELS
 from fer_nb_utils.paths import NOTEBOOKS, ROOT
@@ -125,6 +126,7 @@ def publish_run(run: Run, folder: Path = FOLDER, other_work: bool = False) -> Pa
     quiet one.
     """
     config = run.config | {"latency_ms": round(latency_ms(run.load_model(), run.config["image_size"]), 2)}
+    config["latency_device"] = f"{device_name(torch.device('cpu'))}, one thread"
     config |= {"other_work": True} if other_work else {}
     target = folder / run.folder.name
     with atomic_path(target / "history.csv") as temporary:

@@ -53,10 +53,7 @@ def locked(path: Path, sentence: str) -> Iterator[None]:
 
 
 def check_writable(path: str | Path, others: Iterable[str | Path] = ()) -> None:
-    """Raise UserError now when a file could not be written to `path` later, after the work; leaves nothing there.
-
-    The `others` are read or written too, so `path` must be none of them.
-    """
+    """Raise UserError now, before the work, when `path` could not be written, or is one of `others`; leaves nothing."""
     path = Path(path)
     if path.resolve() in (Path(other).resolve() for other in others):
         raise UserError(f"{path} is read or written too; choose another name.")

@@ -107,8 +107,8 @@ show_table(
 # `LiveCamera(networks, source="film.mp4")`.
 #
 # * **When a label puzzles you,** tick *show the crop*: the network sees those 48 x 48 grey pixels and nothing else.
-#   Turn your head, cover a lamp, take glasses off. *too dark*, *too small* and *cut off* beside a label are such
-#   reasons.
+#   Turn your head, cover a lamp, take glasses off. *too dark* and *cut off* beside a label are such reasons, and
+#   *too small* in pictures of some 200 lines and less; in larger ones a face so small is not found.
 # * **Wrong every third time?** Press the button of an expression, make that face, and keep it for four seconds. Each
 #   try counts once, under the label that most of its frames had. Do not leave out disgust. The table stays in this
 #   kernel's memory (`camera.tries.counts`), and is about you, this camera and this light alone.

@@ -69,5 +69,7 @@ class Tries:
     def html(self) -> str:
         """The expressions tried so far as a table, and how many tries were labelled as meant."""
         tried = self.counts[self.counts.any(axis=1)]
+        if not len(tried):
+            return "No face was seen in that try, so it does not count: look into the camera and press again."
         right = sum(tried.loc[name, name] for name in tried.index)
         return f"{tried.to_html()}{right} of {tried.to_numpy().sum()} tries were labelled as meant."

@@ -164,7 +164,8 @@ def _label(
     """One source through the pipeline, until its time is `end` seconds: the table's rows of each frame."""
     start = before = time.perf_counter()
     numbers, frames = count(), takewhile(lambda frame: frame.seconds < end, source)
-    with progress_bar(desc=source.name, unit=" frames", total=source.frames) as progress:
+    total = source.frames and round(min(source.frames, end * source.rate))
+    with progress_bar(desc=source.name, unit=" frames", total=total) as progress:
         while some := [*islice(frames, 1 if screen else source.together)]:
             read = (time.perf_counter() - before) / len(some)
             if screen and not screen.wait(some[0].seconds - (time.perf_counter() - start)):  # files at their own pace

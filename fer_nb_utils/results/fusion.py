@@ -25,8 +25,7 @@ def fuse(tables: Sequence[pd.DataFrame], weights: Sequence[float]) -> pd.DataFra
 
 
 def fit_weights(tables: Sequence[pd.DataFrame]) -> np.ndarray:
-    """The weights (k,), none below 0, with which `fuse` gives the labels of these images the highest likelihood. Raises
-    UserError without images."""
+    """The weights (k,), none below 0, that make these labels likeliest by `fuse`; raises UserError without images."""
     if not len(tables[0]):
         raise UserError("There is no PublicTest image to learn the weights from: give the data set a folder val.")
     logarithms = _logarithms(tables)

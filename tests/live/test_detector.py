@@ -229,12 +229,22 @@ def test_time_that_runs_backwards_searches_the_whole_frame(head):
     assert len(follower.follow(scene(head, (25, 50), (300, 50)), 0.0)) == 2
 
 
+def test_a_face_can_be_found_and_yet_be_too_small():
+    frame = next(islice(demo_clip(), 20, None)).image
+    (box,) = FaceDetector()(frame)
+    for side, problem in ((26, "too small"), (40, "")):
+        small = cv2.resize(frame, None, fx=side / box[2], fy=side / box[2], interpolation=cv2.INTER_AREA)
+        (found,) = FaceDetector()(small)
+        assert crop_problem(face_crop(small, found), found, small.shape) == problem
+
+
 @pytest.mark.parametrize(
     ("box", "grey", "problem"),
     [
         ((100, 100, 100, 100), 41, ""),
         ((100, 100, 100, 100), 39, "too dark"),
-        ((100, 100, 23, 23), 41, "too small"),
+        ((100, 100, 31, 31), 41, "too small"),
+        ((100, 100, 32, 32), 41, ""),
         ((3, 100, 100, 100), 41, "cut off"),
         ((100, 3, 100, 100), 41, "cut off"),
         ((537, 100, 100, 100), 41, "cut off"),

@@ -62,8 +62,10 @@ def test_the_time_to_make_a_face_does_not_count():
 def test_a_try_without_a_face_does_not_count_and_not_sure_does():
     tries = Tries()
     assert tried(tries, "happy", [None] * 20)[-1] and not tries.counts.any(axis=None)
+    assert tries.html().startswith("No face was seen in that try")
     tried(tries, "happy", [NOT_SURE] * 20)
     assert tries.counts.loc["happy", NOT_SURE] == 1
+    assert tries.html().endswith("0 of 1 tries were labelled as meant.")
 
 
 def test_another_button_drops_the_try_before():

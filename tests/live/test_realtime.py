@@ -35,6 +35,7 @@ from fer_nb_utils.live.smoothing import Smoother, overlap
 from fer_nb_utils.live.sources import Frame, Source
 from fer_nb_utils.networks.load import folded, load_network
 from fer_nb_utils.networks.prediction import predict
+from fer_nb_utils.progress import progress_bar
 
 EMPTY = np.full((480, 640, 3), 128, np.uint8)
 
@@ -393,6 +394,15 @@ def test_a_video_that_is_not_whole_leaves_the_table(play, photo, tmp_path, monke
     table = play(photo, EMPTY, video=tmp_path / "video.mp4")
     assert len(table) == 2 and table.attrs["problems"] == ["The video could not be written whole."]
     assert table.attrs["video"] is None
+
+
+def test_the_progress_bar_ends_where_the_session_does(monkeypatch):
+    totals = []
+    monkeypatch.setattr(
+        realtime, "progress_bar", lambda **given: totals.append(given["total"]) or progress_bar(**given)
+    )
+    tables = [realtime_prediction(MODEL, TRANSFORM, source="demo", seconds=seconds) for seconds in (0.2, 60.0)]
+    assert totals == [table.attrs["frames"] for table in tables] and totals[0] == 3
 
 
 def test_a_source_is_not_overwritten_by_its_own_video(tmp_path, monkeypatch):
