@@ -1,6 +1,8 @@
 """Exported networks answer as the package does, and say what they are."""
 
 import json
+import re
+import subprocess
 import sys
 
 import numpy as np
@@ -17,6 +19,9 @@ from fer_nb_utils.networks import export as exporting
 from fer_nb_utils.networks.export import export
 from fer_nb_utils.networks.load import load_network
 from fer_nb_utils.networks.prediction import predict
+from fer_nb_utils.paths import ROOT
+
+README = (ROOT / "README.md").read_text("utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -72,14 +77,41 @@ def test_torchscript_has_equal_answers_and_says_what_it_is(network, faces, tmp_p
     said(json.loads(extra["metadata"]), network)
 
 
-def test_int8_is_a_quarter_as_large_and_close(onnx_file, network, faces, tmp_path):
-    path = tmp_path / "int8.onnx"
-    export(network, path, calibration=faces)
-    assert path.stat().st_size < 0.27 * onnx_file.stat().st_size
+@pytest.fixture(scope="module")
+def embedded_onnx(tmp_path_factory):
+    """The network of the camera, which answers each face otherwise: garbage is far from it."""
+    pytest.importorskip("onnxscript")
+    path = tmp_path_factory.mktemp("embedded") / "faces.onnx"
+    export(load_network(), path)
+    return path
+
+
+def test_the_embedded_network_answers_alike_as_onnx(embedded_onnx, sample):
+    some = sample.images[::5]
+    same_answers(session(embedded_onnx).run(None, {"faces": some})[0], load_network(), some)
+
+
+def test_int8_is_a_quarter_as_large_and_close(embedded_onnx, sample, tmp_path):
+    path, some = tmp_path / "int8.onnx", sample.images[::5]
+    export(load_network(), path, calibration=sample.images[1::7])
+    assert path.stat().st_size < 0.27 * embedded_onnx.stat().st_size
     running = session(path)
-    found, expected = (each.run(None, {"faces": faces})[0] for each in (running, session(onnx_file)))
-    assert np.abs(found - expected).mean() < 0.05
-    said(running.get_modelmeta().custom_metadata_map, network)
+    found, expected = (each.run(None, {"faces": some})[0] for each in (running, session(embedded_onnx)))
+    assert np.abs(found - expected).mean() < 0.02  # another face's answers: 0.16
+    assert (found.argmax(axis=1) == expected.argmax(axis=1)).mean() > 0.9
+    metadata = running.get_modelmeta().custom_metadata_map
+    assert metadata["name"] == load_network().name and tuple(json.loads(metadata["classes"])) == CLASSES
+
+
+def test_the_readmes_lines_need_onnx_runtime_alone(embedded_onnx):
+    pytest.importorskip("onnxruntime")
+    (lines,) = re.findall(r"```python\n(import json, numpy, onnxruntime\n.*?)```", README, re.DOTALL)
+    without = "import sys\nsys.modules.update(torch=None, torchvision=None, fer_nb_utils=None, onnx=None)\n"
+    command = [sys.executable, "-c", without + lines]
+    done = subprocess.run(command, cwd=embedded_onnx.parent, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = re.findall(r"'(\w+)': (?:np\.float32\()?([\d.e-]+)", done.stdout)
+    assert tuple(name for name, _ in told) == CLASSES and sum(float(p) for _, p in told) == pytest.approx(1, abs=1e-5)
 
 
 def test_a_missing_package_and_int8_of_torchscript_are_one_sentence(network, faces, tmp_path, monkeypatch):
@@ -112,12 +144,12 @@ def test_an_exported_network_is_loaded_like_any_other(onnx_file, network, faces)
         export(loaded, onnx_file.with_name("again.onnx"))
 
 
-def test_an_exported_network_labels_the_demo_clip_as_the_network_does(onnx_file, network):
+def test_an_exported_network_labels_the_demo_clip_as_the_network_does(embedded_onnx):
     tables = []
-    for each in (load_network(onnx_file), network):
+    for each in (load_network(embedded_onnx), load_network()):
         tables.append(realtime_prediction(each.model, each.transform, source="demo", seconds=3))
     exported, original = tables
-    assert len(exported) == len(original) > 30
+    assert len(exported) == len(original) > 30 and original["label"].nunique() > 1
     assert exported[["frame", "face", "label"]].equals(original[["frame", "face", "label"]])
     np.testing.assert_allclose(exported[list(CLASSES)], original[list(CLASSES)], atol=1e-3)
 
