@@ -147,7 +147,7 @@ def test_an_exported_network_is_loaded_like_any_other(onnx_file, network, faces)
 def test_an_exported_network_labels_the_demo_clip_as_the_network_does(embedded_onnx):
     tables = []
     for each in (load_network(embedded_onnx), load_network()):
-        tables.append(realtime_prediction(each.model, each.transform, source="demo", seconds=3))
+        tables.append(realtime_prediction(each.model, each.transform, source="demo", seconds=8))
     exported, original = tables
     assert len(exported) == len(original) > 30 and original["label"].nunique() > 1
     assert exported[["frame", "face", "label"]].equals(original[["frame", "face", "label"]])
