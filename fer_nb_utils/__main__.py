@@ -115,13 +115,14 @@ def sweep(file: str, run_dir: Path, scheduler: str | None, workers: int | None, 
     from .files import locked
     from .series.parameters import located
     from .training import sweep as sweeps
+    from .training.workers import cluster
 
     given = located({name: value for name, value in options.items() if value}, Path.cwd())
     path = Path(file).expanduser() if file.endswith(".toml") else sweeps.SWEEPS / f"{file}.toml"
     trainings, varied = sweeps.read_sweep(path.absolute(), given.get("weights"))
     run_dir, dataset = run_dir.absolute(), load(given.get("data", "sample"))
     busy = f"Another sweep is at work in {run_dir}: wait for it, or choose another folder."
-    with locked(run_dir / ".sweep.lock", busy), sweeps.cluster(scheduler, workers) as (client, gpus):
+    with locked(run_dir / ".sweep.lock", busy), cluster(scheduler, workers, device) as (client, gpus):
         click.echo(f"{len(trainings)} trainings on {dataset.name}\nresults: {run_dir}")
         click.echo(f"dask:    {client.dashboard_link}")
         errors = sweeps.run_sweep(trainings, varied, dataset, run_dir, client, gpus, device)

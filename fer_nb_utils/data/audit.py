@@ -16,11 +16,9 @@ CONSTANT_BELOW = 2.0  # standard deviation in grey levels; FER-2013 has 13 image
 class Audit:
     """Findings for the n images of a data set.
 
-    groups: int64 (n,), id of the group of identical images, -1 without a twin;
-    test: bool (n,), the image is in PublicTest or PrivateTest;
-    twin_in_train: bool (n,), a test image of which Training holds an identical one;
-    spanning, conflicting: ids of the groups found in both train and test, and of those with several labels;
-    constant: bool (n,), blank or nearly so.
+    groups: int64 (n,), id of the group of identical images, -1 without a twin; spanning, conflicting: ids of the groups
+    found in both train and test, and of those with several labels. Masks, bool (n,): test (in PublicTest or
+    PrivateTest), twin_in_train (a test image of which Training holds an identical one), constant (blank or nearly so).
     """
 
     groups: np.ndarray

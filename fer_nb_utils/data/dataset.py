@@ -27,13 +27,9 @@ SAMPLE = "synthetic sample"
 class Dataset:
     """Labelled grey faces in memory.
 
-    images: uint8 (n,48,48), 0 to 255;
-    labels: int64 (n,), index into CLASSES;
-    usage: str (n,), one of USAGES;
-    files: str (n,), unique ids such as Training_10118481;
-    name: for plots and tables, "FER-2013" where the counts are the published ones;
-    fingerprint: "sha256:" and 16 hex digits of the decoded content;
-    source: the path as given, or "sample".
+    images: uint8 (n,48,48), 0 to 255; labels: int64 (n,), index into CLASSES; usage: str (n,), one of USAGES;
+    files: str (n,), unique ids such as Training_10118481; name: for plots and tables, "FER-2013" where the counts are
+    the published ones; fingerprint: "sha256:" and 16 hex digits of the content; source: the path as given, or "sample".
     """
 
     images: np.ndarray
@@ -75,10 +71,9 @@ def count_images(labels: np.ndarray, usage: np.ndarray) -> pd.DataFrame:
 def load(source: str | Path | None = None) -> Dataset:
     """Load a data set: from `source`, or else from $FER2013_PATH, or else the synthetic sample.
 
-    `source`: the Kaggle zip, its unpacked folder, fer2013.csv or icml_face_data.csv (plain, gzipped, in a zip or in
-    a tar.gz), a folder in the same layout with other faces, or "sample". A test image is in PublicTest if its
-    name starts so or it lies in a `val` or `validation` folder, else in PrivateTest.
-    Raises DataError: one sentence that names the file and the remedy.
+    `source`: the Kaggle zip, its unpacked folder, fer2013.csv or icml_face_data.csv (plain, gzipped, in a zip or in a
+    tar.gz), a folder in the same layout with other faces, or "sample". A test image is in PublicTest if its name starts
+    so or it lies in a `val` or `validation` folder, else in PrivateTest. Raises DataError that names file and remedy.
     """
     source = str(source or os.environ.get("FER2013_PATH") or "sample")
     if source == "sample":

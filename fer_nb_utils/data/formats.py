@@ -39,11 +39,9 @@ DAMAGES = (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOF
 
 
 class Decoded(NamedTuple):
-    """A data set in canonical order: by usage, label, path.
+    """A data set in canonical order, by usage, label, path: uint8 (n,48,48), int64 (n,), str (n,), str (n,).
 
-    images: uint8 (n,48,48); labels: int64 (n,); usage: str (n,);
-    paths: str (n,), below the data set's root, so alike for a zip and its unpacked folder;
-    converted: how many of the images were not grey 48x48.
+    Paths are below its root, alike for a zip and its folder; `converted`: how many images were not grey 48x48.
     """
 
     images: np.ndarray
@@ -175,10 +173,8 @@ def _find_faces(names: dict[str, tuple[str, ...]], path: Path) -> dict[str, tupl
     for name, (split, folder, *rest) in found.get(root, ()):
         check_name(f"{path}/{name}")
         if folder.lower() not in CLASSES:
-            raise DataError(
-                f"{path / name} lies in the unknown class folder '{folder}': rename or remove it, "
-                f"the classes are {', '.join(CLASSES)}"
-            )
+            known = ", ".join(CLASSES)
+            raise DataError(f"{path / name} lies in '{folder}', no class: rename or remove it, the classes are {known}")
         usage = SPLITS[split.lower()]
         if split.lower() == "test" and rest[-1].lower().startswith("publictest"):
             usage = "PublicTest"

@@ -1,9 +1,8 @@
 """The embedded sample: grey synthetic faces drawn from a seed.
 
-Expressions follow P. Ekman and W. V. Friesen, "Facial Action Coding System" (Consulting Psychologists Press,
-1978), and the emotion combinations of their EMFACS (1983): an expression is a set of action units, each the
-movement of one muscle group with an intensity from 0 (absent) to about 1 (maximal). Weak expressions are
-therefore close to neutral and to each other, as in photographs.
+Expressions follow P. Ekman and W. V. Friesen, "Facial Action Coding System" (Consulting Psychologists Press, 1978), and
+the emotions of their EMFACS (1983): sets of action units, each the movement of one muscle group, from 0 (absent) to
+about 1 (maximal). Weak expressions are therefore close to neutral and to each other, as in photographs.
 """
 
 from dataclasses import fields

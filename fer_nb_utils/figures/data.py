@@ -1,7 +1,4 @@
-"""Rows of pictures.
-
-Faces are shown pixel by pixel, unsmoothed, which also halves the size of the notebooks.
-"""
+"""Rows of pictures, pixel by pixel: unsmoothed, which also halves the size of the notebooks."""
 
 from collections.abc import Mapping, Sequence
 

@@ -2,9 +2,8 @@
 
 One colour, one meaning: a class, a network or another training run. In grey, classes differ by line style or stand
 beside their name, networks and runs by marker and lightness; solid is training, dashed and hollow validation. Colours
-stay apart with any common colour-blindness: those of the classes are Okabe and Ito's (2008,
-https://jfly.uni-koeln.de/color/), those of networks and runs after Tol's "muted" (https://sronpersonalpages.nl/~pault/).
-`note`, below a figure, says about which data and runs it speaks.
+of networks and runs, after Tol's "muted" (https://sronpersonalpages.nl/~pault/), stay apart with any common
+colour-blindness. `note`, below a figure, says about which data and runs it speaks.
 """
 
 import textwrap

@@ -20,9 +20,8 @@ MIN_NEIGHBORS = 4  # 67 % and 6 false faces in 1000 pictures; 3: 70 % and 18, 5:
 SMALLEST_FACE = 0.15  # share of the frame's height: the 24 pixels the cascades were trained with; reliable from 0.27
 
 # An image of FER-2013 is hardly more than the cascade's box of its face: its side is 1.03 times the box's (median of
-# 1355 faces found in 2000 test images within a mirrored border, quartiles 0.98 and 1.11; 1.02 with finer steps on 2480
-# of 3000 images), and their middles agree (median 0, quartiles 2 % of a side). The network's accuracy agrees: 70.0 % on
-# these crops, 70.5 with margin 0, 66.4 with 0.1, 59.8 with 0.2, and 71.8 on the images themselves.
+# 1355 faces found in 2000 test images within a mirrored border, quartiles 0.98 and 1.11), and their middles agree
+# (median 0, quartiles 2 % of a side). So does an earlier network's accuracy: 70 % with 0.01, 66 with 0.1, 60 with 0.2.
 MARGIN = 0.01  # share of the box's side, on each side
 
 # When a label is worth little. 66 % of 1,436 validation images are classified rightly; reduced to 32, 24 and 20 pixels
@@ -137,7 +136,5 @@ def _load(name: str) -> "cv2.CascadeClassifier":
         cascade = cv2.CascadeClassifier()
         if cascade.read(storage.getFirstTopLevelNode()):
             return cascade
-    raise UserError(
-        f"The cascade {name} cannot be loaded; choose another, such as frontalface_alt2, and an OpenCV below 5 "
-        "(pip install -r requirements.txt)."
-    )
+    remedy = "choose another, such as frontalface_alt2, and an OpenCV below 5 (pip install -r requirements.txt)."
+    raise UserError(f"The cascade {name} cannot be loaded; {remedy}")

@@ -16,8 +16,7 @@ READY, WATCHED = 1.0, 3.0  # seconds to make a face, and to keep it
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A face with some room round it, uint8 (side, side, 3) BGR, the probability of its label, 0 to 1,
-    and when it was seen, in seconds since the source began."""
+    """A face with room round it, uint8 (side, side, 3) BGR, its label's probability, and the second it was seen at."""
 
     image: np.ndarray
     probability: float

@@ -22,9 +22,8 @@ class Face:
     """One face, followed from frame to frame.
 
     `number`: the same in all of them; `box`: x, y, width, height in pixels; `probabilities`: smoothed, float64 (7,);
-    `expression`: what the face is held for, one of CLASSES; `since`, `seen`: seconds when that began, and of the last
-    frame; `label`: the expression, or NOT_SURE; `crop`: what the network saw, uint8 (48, 48); `problem`: what is wrong
-    with the crop, if anything (see `crop_problem`).
+    `expression`: what it is held for, one of CLASSES; `since`, `seen`: seconds when that began, and of the last frame;
+    `label`: the expression, or NOT_SURE; `crop`: what the network saw, uint8 (48, 48); `problem`: see `crop_problem`.
     """
 
     number: int

@@ -55,10 +55,8 @@ class Camera(Source):
         if 0 <= index < 100:  # OpenCV crashes on -1, and takes 200 for camera 0 of some driver
             self.capture = cv2.VideoCapture(index)
         if not self.capture or not self.capture.isOpened():
-            raise UserError(
-                f"There is no camera {index} on the machine that Python runs on, another program uses it, or this one "
-                "is not allowed to (see the system's settings for privacy); choose another source."
-            )
+            remedy = "another program uses it, or the system's settings for privacy forbid it; choose another source."
+            raise UserError(f"There is no camera {index} on the machine that Python runs on, {remedy}")
         self.capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # the newest frame, not one that waited
 
     def __iter__(self) -> Iterator[Frame]:
@@ -103,9 +101,7 @@ class Video(Source):
             seconds = max(seconds, position or number / self.rate)
             yield Frame(seconds, image)
         if number == 0 or self.length - 1 / self.rate - seconds > MISSING:
-            self.problems.append(
-                f"{self.name} ended after {seconds:.1f} of {self.length:.1f} seconds: it is cut off or damaged."
-            )
+            self.problems.append(f"{self.name} ended after {seconds:.1f} of {self.length:.1f} s: cut off or damaged.")
 
 
 class Images(Source):
@@ -164,9 +160,7 @@ def open_source(source: int | str | Path) -> Source:
             return Images(path.resolve().name, paths)
         path.open("rb").close()
     except FileNotFoundError as error:
-        raise UserError(
-            f"There is no {path.absolute()}; give a camera, a video, a folder of images or '{DEMO}'."
-        ) from error
+        raise UserError(f"There is no {path.absolute()}; give a camera, a video, images or '{DEMO}'.") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); choose another source.") from error
     return Images(path.name, [path]) if path.suffix.lower() in IMAGES else Video(path)

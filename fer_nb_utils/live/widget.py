@@ -147,10 +147,9 @@ class LiveCamera(ipywidgets.VBox):
     """The camera with its controls: source, network, cascade, smoothing, how long a label stays, and what is sure.
 
     `networks`: name -> checkpoint or run folder, as `load_network` takes them; by default the embedded one. `source`: a
-    video, an image or a folder to offer besides the browser's camera, the kernel's camera 0 and the demo clip.
-    `snapshots` holds the most confident look of each expression so far, `tries.counts` how expressions shown on purpose
-    were labelled, both in memory only; `stop` releases the camera, wherever it is. Raises UserError for a network that
-    is not there; what is wrong with a source is said when it is started.
+    video, an image or a folder to offer too. `snapshots` holds the most confident look of each expression so far,
+    `tries.counts` how expressions shown on purpose were labelled, both in memory only; `stop` releases the camera,
+    wherever it is. Raises UserError for a network that is not there; a source's faults are said when it is started.
     """
 
     def __init__(self, networks: Mapping[str, str | Path] | None = None, source: str | Path = BROWSER):

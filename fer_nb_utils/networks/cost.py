@@ -81,9 +81,7 @@ def _trace(model: nn.Module, image_size: int) -> list[tuple[str, nn.Module, tupl
     """
     model, trace = copy.deepcopy(model).to("meta"), []
     for name, module in model.named_modules():
-        module.register_forward_hook(
-            lambda module, _, out, name=name: trace.append((name, module, tuple(out.shape[1:])))
-        )
+        module.register_forward_hook(lambda of, _, out, name=name: trace.append((name, of, tuple(out.shape[1:]))))
     model(torch.empty(2, 3, image_size, image_size, dtype=next(model.parameters()).dtype, device="meta"))
     return trace
 

@@ -125,7 +125,5 @@ def _read_metadata(path: Path) -> tuple[str, int, float]:
             raise ValueError(f"temperature {temperature}")
         return metadata["model"], int(metadata["image_size"]), temperature
     except (SafetensorError, OSError, KeyError, ValueError) as error:
-        raise WeightsError(
-            f"{path} does not say which network it holds and for which image size; give the folder of a finished run, "
-            "or a .safetensors file that `python .maintain publish --checkpoint` wrote."
-        ) from error
+        missing = f"{path} does not say which network it holds and for which image size"
+        raise WeightsError(f"{missing}; give the folder of a finished run, or its model.safetensors.") from error

@@ -311,9 +311,8 @@ def _balance(groups: Groups) -> Finding:
         contrasts[f"resnet18 + 1 point - {other}"] = [cheap + MARGIN, dear], variance
     tests = seed_tests(contrasts)
     costs = pd.Series({name: group[0].config["multiply_adds"] / 1e9 for name, group in groups.items()})
-    return _decided(tests) or None, (
-        f"Multiply-adds {_listed(costs, '.2f', ' G')}; test accuracy {_accuracies(groups)}. {_told(tests)}"
-    )
+    evidence = f"Multiply-adds {_listed(costs, '.2f', ' G')}; test accuracy {_accuracies(groups)}. {_told(tests)}"
+    return _decided(tests) or None, evidence
 
 
 CHECKS = {

@@ -1,10 +1,9 @@
 """Every number of the results, from predictions alone.
 
-`predictions` is a DataFrame with one test image a row: `file`, `usage`, `label` (class name), and the seven
-class names holding probabilities (float, 0..1, each row summing to 1). Measures follow the paper: precision,
-recall and F1 are the weighted averages of scikit-learn's `classification_report`, AUC is the arithmetic mean
-of the seven one-vs-rest AUCs. A class that is never predicted has precision 0; a class without images has
-recall 0, F1 0 and weight 0; its AUC, and with it the mean AUC, is NaN (null in JSON).
+`predictions` has one test image a row: `file`, `usage`, `label` (class name), and seven probabilities under the names
+of the classes (0..1, summing to 1). Measures follow the paper: precision, recall and F1 are the weighted averages of
+scikit-learn's `classification_report`, AUC is the mean of the seven one-vs-rest AUCs. A class never predicted has
+precision 0; one without images recall, F1 and weight 0; its AUC, and so the mean AUC, is NaN (null in JSON).
 """
 
 import json
@@ -62,12 +61,9 @@ def test_sets(predictions: pd.DataFrame, twins_in_train: Collection[str] = ()) -
 
     `twins_in_train` holds the file ids of the test images with a twin in train. Sets without images are left out.
     """
-    sets = {
-        "full": predictions,
-        "PublicTest": predictions[predictions["usage"] == "PublicTest"],
-        "PrivateTest": predictions[predictions["usage"] == "PrivateTest"],
-        "leak-free": predictions[~predictions["file"].isin(list(twins_in_train))],
-    }
+    halves = {usage: predictions[predictions["usage"] == usage] for usage in ("PublicTest", "PrivateTest")}
+    leak_free = predictions[~predictions["file"].isin(list(twins_in_train))]
+    sets = {"full": predictions, **halves, "leak-free": leak_free}
     return {name: rows for name, rows in sets.items() if len(rows)}
 
 

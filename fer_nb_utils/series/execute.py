@@ -27,11 +27,8 @@ COPY = "notebooks/{}.ipynb"  # where the executed copy of a notebook goes
 
 
 class OwnKernel(AsyncKernelManager):
-    """Starts this very interpreter, whatever kernels are installed and whatever MPLBACKEND says: with another one (Agg,
-    say) executed notebooks silently hold no figures.
-
-    The kernel logs only what kills it: one that is stopped by Ctrl-C would print a traceback about its closed sockets.
-    """
+    """Starts this very interpreter, whatever kernels are installed and whatever MPLBACKEND says: with Agg, say,
+    notebooks silently hold no figures. It logs only what kills it: Ctrl-C would end it with a traceback."""
 
     kernel_spec = KernelSpec(
         argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=CRITICAL"],

@@ -88,8 +88,7 @@ def plan(
     profile: Profile, given: dict[str, str], only: tuple[str, ...], run_dir: Path, folder: Path = NOTEBOOKS
 ) -> list[Job]:
     """The notebooks to run with all their parameters. Whatever would fail for a bad parameter raises UserError here:
-    names that no notebook knows, settings that no training can have, a device that is not there, data that cannot be
-    read.
+    unknown names, settings that no training can have, a device that is not there, data that cannot be read.
 
     `given` are the command line's values, as text; `only` are the numbers of notebooks (`02`), none for all.
     """
@@ -122,9 +121,8 @@ def _parameters(name: str, profile: Profile, given: dict[str, str], defaults: di
     """All parameters of a notebook, checked: its defaults, below the profile's, its own there, the command line's."""
     own = profile.notebooks.get(name, NOTEBOOK)["parameters"]
     refuse_unknown(set(own), set(defaults), f"Profile {profile.name}: {name}")
-    values = {
-        key: checked(key, value, defaults[key]) for key, value in (profile.parameters | own).items() if key in defaults
-    }
+    common = profile.parameters | own
+    values = {key: checked(key, value, defaults[key]) for key, value in common.items() if key in defaults}
     values |= {key: convert(key, text, defaults[key]) for key, text in given.items() if key in defaults}
     if "run_dir" in values:
         raise UserError("All notebooks share one run folder: give it as --run-dir, not as the parameter run_dir.")

@@ -96,9 +96,7 @@ def step_through_mistakes(dataset: Dataset, predictions: pd.DataFrame) -> ipywid
     mistakes = find_mistakes(predictions)
     rows = pd.Index(dataset.files).get_indexer(mistakes["file"])
     if (rows < 0).any():
-        raise DataError(
-            f"These predictions are about images that are not in {dataset.name}; load the data set of that run."
-        )
+        raise DataError(f"These predictions are of images that {dataset.name} lacks; load the data set of that run.")
     if mistakes.empty:
         return ipywidgets.VBox([ipywidgets.HTML(f"{escape(dataset.name)}: no mistakes.")])
 

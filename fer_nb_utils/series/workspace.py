@@ -33,10 +33,9 @@ def check_parameters() -> None:
 class Workspace:
     """The run folder: `training/` holds the runs, `figures/` and `tables/` what the notebooks show.
 
-    A relative `run_dir` counts from the clone's root, so that it is the same folder from wherever in it a notebook
-    runs, and outside a clone from the current folder, where papermill was called; or from the folder in the variable
-    FER_NB_RUNS, so that tests leave a user's runs alone. Figures and tables made from the committed reference results
-    go to `.reference`, apart from this run's.
+    A relative `run_dir` counts from the clone's root, wherever in it a notebook runs, and outside a clone from the
+    current folder, where papermill was called; or from the folder in the variable FER_NB_RUNS, so that tests leave a
+    user's runs alone. What is made from the committed reference results goes to `.reference`, apart from this run's.
     """
 
     def __init__(self, run_dir: str | Path):

@@ -31,7 +31,7 @@ from ..results.run_folder import DIGITS, SAME_BUT_ROUNDING, Run, is_finished
 from .config import TrainConfig
 from .features import FeaturePool
 from .loop import fit
-from .provenance import forget_peak_memory, peak_memory_mb, recipe, source_revision, versions
+from .provenance import recipe, source_revision, versions
 from .selection import select_images
 
 SETTINGS, SESSIONS = "settings.json", "sessions.json"
@@ -47,22 +47,12 @@ def run(
 
     A run that was killed goes on after its last full epoch, in the precision that it began with. A folder with a run
     of other settings, data or training code is renamed to `<folder>.previous-1` and so on; nothing is overwritten.
-    Raises UserError when another process is at work in the folder, when it holds something else than a run, or when
-    the training diverges.
+    Raises UserError when another process is at work there, when it holds no run, or when the training diverges.
     """
     folder = Path(folder)
-    settings = dataclasses.asdict(config) | {"fingerprint": dataset.fingerprint}
-    settings |= {"weights": Path(config.weights).name}  # its hash says which it is; where it lay is nobody's business
-    settings |= {"recipe": recipe(config), "source_revision": source_revision()}
     busy = f"Another process trains in {folder}: wait for it, or choose another folder."
     with locked(folder.with_name(f".{folder.name}.lock"), busy):
-        try:
-            weights = read_weights(config.model, config.weights)
-            settings["weights_sha256"] = weights.sha256
-        except WeightsError:  # a finished run is read without them
-            settings["weights_sha256"] = _settings_of(folder).get("weights_sha256")
-            if not is_finished(folder) or _settings_of(folder) != settings:
-                raise
+        settings, weights = _plan(config, dataset, folder)
         _make_room(folder, settings)
         if not is_finished(folder):
             try:
@@ -73,6 +63,11 @@ def run(
                 folder.rmdir()
                 raise
         return Run.load(folder)
+
+
+def is_done(config: TrainConfig, dataset: Dataset, folder: Path) -> bool:
+    """Whether `folder` holds this run, finished, so that `run` would only read it."""
+    return is_finished(folder) and _settings_of(folder) == _plan(config, dataset, folder)[0]
 
 
 def repeat(config: Path, dataset: Dataset, folder: str | Path, weights: str | None = None, device: str = "auto") -> Run:
@@ -90,10 +85,8 @@ def repeat(config: Path, dataset: Dataset, folder: str | Path, weights: str | No
         raise UserError(f"{config} is not the config.json of a finished run ({error}); choose another file.") from error
     again = dataclasses.replace(again, weights=weights or again.weights)
     if dataset.fingerprint != fingerprint:
-        raise UserError(
-            f"{dataset.source} is not the data of that run: its fingerprint is {dataset.fingerprint}, "
-            f"not {fingerprint}; give the same data."
-        )
+        found = f"its fingerprint is {dataset.fingerprint}, not {fingerprint}"
+        raise UserError(f"{dataset.source} is not the data of that run: {found}; give the same data.")
     if read_weights(again.model, again.weights).sha256 != sha256:
         raise UserError(f"{again.weights} is not the file of initial weights of that run; give {first['weights']}.")
     if other := [key for key, value in recipe(again).items() if former.get(key, value) != value]:
@@ -104,6 +97,21 @@ def repeat(config: Path, dataset: Dataset, folder: str | Path, weights: str | No
     return run(again, dataset, folder, device)
 
 
+def _plan(config: TrainConfig, dataset: Dataset, folder: Path) -> tuple[dict, Weights | None]:
+    """A run's settings as its folder records them, and its initial weights: None where a finished run needs none."""
+    settings = dataclasses.asdict(config) | {"fingerprint": dataset.fingerprint}
+    settings |= {"weights": Path(config.weights).name}  # its hash says which it is; where it lay is nobody's business
+    settings |= {"recipe": recipe(config), "source_revision": source_revision()}
+    try:
+        weights = read_weights(config.model, config.weights)
+        return settings | {"weights_sha256": weights.sha256}, weights
+    except WeightsError:
+        settings["weights_sha256"] = _settings_of(folder).get("weights_sha256")
+        if not is_finished(folder) or _settings_of(folder) != settings:
+            raise
+        return settings, None
+
+
 def _train_and_test(
     config: TrainConfig, weights: Weights, dataset: Dataset, folder: Path, device: torch.device, features: Path | None
 ) -> None:
@@ -111,7 +119,6 @@ def _train_and_test(
     precision = sessions[0]["precision"]
     train, validation = select_images(dataset, config)
     model = assemble(config.model, weights, config.trainable, config.seed)
-    counted = forget_peak_memory(device)
     pool = FeaturePool(dataset.select("Training"), features)
     history, preparation_seconds = fit(model, config, train, validation, folder, device, precision, pool)
 
@@ -120,7 +127,6 @@ def _train_and_test(
     test = dataset.select("PublicTest", "PrivateTest")
     identity = {"file": test.files, "usage": test.usage, "label": [CLASSES[label] for label in test.labels]}
     predictions = pd.DataFrame(identity).join(pd.DataFrame(_answers(model, test, config), columns=list(CLASSES)))
-    sessions[-1]["peak_memory_mb"] = peak_memory_mb(device) if counted else None
     twins = dataset.files[audit(dataset).twin_in_train].tolist()
     with atomic_path(folder / "model.safetensors") as temporary:
         state = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
@@ -151,7 +157,6 @@ def _train_and_test(
         "multiply_adds": multiply_adds(model, config.image_size),
         "latency_ms": round(latency_ms(model, config.image_size), 2),
         "latency_device": f"{device_name(torch.device('cpu'))}, one thread",
-        "peak_memory_mb": sessions[-1]["peak_memory_mb"],
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     })  # fmt: skip
     for name in SCRATCH:

@@ -37,11 +37,11 @@ def fit(
 ) -> tuple[pd.DataFrame, float]:
     """Train `model` in place and keep the weights of the epoch with the best validation accuracy.
 
-    Cached features are those of `pool`, which holds the images of `train`; without one, of `train` itself.
-    Returns the history and the seconds spent on cached features. The history has a row an epoch: epoch (from 1),
-    train_loss, train_accuracy, validation_loss, validation_accuracy (0..1, averaged over images), learning_rate (last
-    step's), seconds. The state after each epoch is in `folder/state.pt`; a call with the same arguments goes on from
-    there, and on a CPU ends with the same weights as an unbroken run.
+    Cached features are those of `pool`, which holds the images of `train`; without one, of `train` itself. Returns the
+    history and the seconds spent on cached features. The history has a row an epoch: epoch (from 1), train_loss,
+    train_accuracy, validation_loss, validation_accuracy (0..1, averaged over images), learning_rate (last step's),
+    seconds. The state after each epoch is in `folder/state.pt`; a call with the same arguments goes on from there, and
+    on a CPU ends with the same weights as an unbroken run.
     Raises ValueError for test images, DivergedError when the loss is no longer finite.
     """
     if {*train.usage, *validation.usage} != {"Training"}:

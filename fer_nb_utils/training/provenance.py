@@ -5,7 +5,6 @@ import hashlib
 import platform
 from dataclasses import asdict
 from importlib.metadata import version
-from pathlib import Path
 
 import torch
 
@@ -21,8 +20,6 @@ SOURCES = (
     "networks/resnets.py", "networks/small_maps.py", "networks/transforms.py", "results/calibration.py",
     "training/features.py", "training/loop.py", "training/selection.py",
 )  # fmt: skip
-PEAK_RESET = Path("/proc/self/clear_refs")  # Linux: writing 5 forgets the process's former peak of memory
-STATUS = Path("/proc/self/status")
 
 
 def recipe(config: TrainConfig) -> dict:
@@ -54,26 +51,3 @@ def versions() -> dict[str, str]:
     """Of Python, of this package, and of those that compute."""
     packages = {"torch": torch.__version__, **{name: version(name) for name in ("torchvision", "numpy")}}
     return {"python": platform.python_version(), **packages, "fer_nb_utils": __version__}
-
-
-def forget_peak_memory(device: torch.device) -> bool:
-    """Start counting anew, so that a run does not inherit the peak of one before it in the same process.
-
-    False where the system cannot: macOS, Windows, some containers.
-    """
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        return True
-    try:
-        PEAK_RESET.write_text("5")
-    except OSError:
-        return False
-    return True
-
-
-def peak_memory_mb(device: torch.device) -> int:
-    """Peak since `forget_peak_memory`, where that was possible, in MiB: of a CUDA device, else of the process."""
-    if device.type == "cuda":
-        return round(torch.cuda.max_memory_allocated(device) / 1024**2)
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmHWM"))
-    return round(int(line.split()[1]) / 1024)

@@ -1,13 +1,10 @@
 """Sweeps: every combination of settings is one training in its own run folder, on one machine or many, by dask."""
 
-import logging
 import re
 import shutil
-import signal
 import time
 import tomllib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, fields
 from itertools import product
 from pathlib import Path
@@ -15,9 +12,6 @@ from uuid import uuid4
 
 import distributed
 import pandas as pd
-import psutil
-import torch
-from dask.system import CPU_COUNT
 from tqdm import tqdm
 
 from ..data.dataset import Dataset
@@ -27,11 +21,12 @@ from ..progress import progress_bar
 from ..results.measures import test_sets
 from ..results.run_folder import Run, is_finished
 from ..results.seeds import over_seeds
+from . import experiment
 from .config import TrainConfig
-from .task import VERSION, Refused, host_of, log_of, train
+from .task import VERSION, log_of
+from .workers import Workers
 
 SWEEPS = Path(__file__).with_name("sweeps")
-MEMORY = 3 * 1024**3  # bytes that one training may need
 EPOCH = re.compile(rb"^epoch +(\d+)/", re.MULTILINE)  # in a training's log
 
 
@@ -50,10 +45,8 @@ def read_sweep(path: Path, weights: str | None = None) -> tuple[dict[str, TrainC
     known = [field.name for field in fields(TrainConfig)]
     wrong = [*content, *((set(settings) | set(grid)) - set(known)), *(set(settings) & set(grid))]
     if wrong:
-        raise UserError(
-            f"The sweep {path}: {', '.join(sorted(wrong))} is unknown or given twice; it has the tables [settings] and "
-            f"[grid], with the names {', '.join(known)}."
-        )
+        tables = f"the tables [settings] and [grid], with the names {', '.join(known)}"
+        raise UserError(f"The sweep {path}: {', '.join(sorted(wrong))} is unknown or given twice; it has {tables}.")
     if empty := [name for name, values in grid.items() if not isinstance(values, list) or not values]:
         raise UserError(f"The sweep {path}: {', '.join(empty)} in [grid] must be a list of values.")
     if weights:
@@ -71,31 +64,6 @@ def read_sweep(path: Path, weights: str | None = None) -> tuple[dict[str, TrainC
             raise UserError(f"The sweep {path} holds two trainings of the name {name}; give each value once.")
         trainings[name] = TrainConfig(**config)
     return trainings, list(grid)
-
-
-@contextmanager
-def cluster(scheduler: str | None, workers: int | None) -> Iterator[tuple[distributed.Client, int]]:
-    """A client of somebody's cluster at the address `scheduler`, or of one on this machine, and the GPUs to share.
-
-    On this machine there is a worker a GPU, or, without one, a worker a core as far as the memory goes: two trainings
-    with a thread each get through 1.27 times as much as one after the other with two (README, "Speed").
-    """
-    if scheduler:
-        try:
-            client = distributed.Client(scheduler, timeout=10)
-        except (OSError, ValueError) as error:
-            raise UserError(f"No dask scheduler answers at {scheduler} ({error}); start one or correct it.") from error
-        with client:
-            yield client, 0
-        return
-    gpus = torch.cuda.device_count()
-    workers = workers or gpus or max(1, min(CPU_COUNT, psutil.virtual_memory().available // MEMORY))
-    options = {"n_workers": workers, "threads_per_worker": 1, "memory_limit": 0, "dashboard_address": ":0"}
-    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)  # for the workers: Ctrl-C is the driver's business
-    local = distributed.LocalCluster(**options, silence_logs=logging.CRITICAL)
-    signal.signal(signal.SIGINT, handler)
-    with local, distributed.Client(local) as client:
-        yield client, gpus
 
 
 def run_sweep(
@@ -116,45 +84,44 @@ def run_sweep(
     stop = distributed.Event(f"stop-{uuid4().hex}", client)
     common = {"data": dataset.source, "fingerprint": dataset.fingerprint, "package": VERSION, "device": device}
     common |= {"features_folder": str(run_dir / "features"), "gpus": gpus, "stop": stop.name}
+    done = {name: experiment.is_done(config, dataset, run_dir / name) for name, config in trainings.items()}
     tasks = {}
     for name, config in trainings.items():
-        tasks[name] = common | {"config": asdict(config), "folder": str(run_dir / name)}
-        log_of(tasks[name]).write_bytes(b"")  # nothing of an earlier session
-    errors, refused, failed_once, bars = {}, {}, set(), {}
+        if done[name]:
+            tqdm.write(f"{name}: {_finding(run_dir / name)}")
+        else:
+            tasks[name] = common | {"config": asdict(config), "folder": str(run_dir / name)}
+            log_of(tasks[name]).write_bytes(b"")  # nothing of an earlier session
+    write_tables(done, varied, run_dir)  # nothing of another plan
+    workers, errors, failed_once, bars = Workers(client, tasks), {}, set(), {}
     try:
-        running = {_submit(client, task, refused): name for name, task in tasks.items()}
-        while running:
+        while workers.waiting or workers.at_work:
+            workers.hand_out()
             time.sleep(0.5)
-            for future in [future for future in running if future.done()]:
-                name, error = running.pop(future), future.exception()
+            for name, error in workers.ended():
                 if error is None:
-                    line = f"{name}: {_finding(run_dir / name)}"
-                    write_tables(trainings, varied, run_dir)
-                elif isinstance(error, Refused):
-                    address, reason = error.args
-                    refused[address] = reason
-                    line = f"The worker {address} is refused: {reason}"
+                    line = _finding(run_dir / name)
+                    done[name] = True
+                    write_tables(done, varied, run_dir)
                 elif name in failed_once:
                     errors[name] = str(error) or type(error).__name__
-                    line = f"{name}: failed: {errors[name]}"
+                    line = f"failed: {errors[name]}"
                 else:
                     failed_once.add(name)
-                    line = f"{name}: failed, is tried once more: {error}"
-                tqdm.write(line)
-                if error is not None and name not in errors:
-                    running[_submit(client, tasks[name], refused)] = name
-            _show_progress({name: tasks[name] for name in running.values()}, bars)
+                    workers.waiting.append(name)
+                    line = f"failed, is tried once more: {error}"
+                tqdm.write(f"{name}: {line}")
+            _show_progress({name: tasks[name] for name, _ in workers.at_work.values()}, bars)
     finally:  # whatever ends the sweep ends its trainings too, which go on from there next time
         stop.set()
-    write_tables(trainings, varied, run_dir)
     if not errors:
         shutil.rmtree(run_dir / "features", ignore_errors=True)
     return errors
 
 
-def write_tables(trainings: Mapping[str, TrainConfig], varied: list[str], run_dir: Path) -> None:
+def write_tables(done: Mapping[str, bool], varied: list[str], run_dir: Path) -> None:
     """`sweep.csv`: a row a finished run; `summary.csv`: over the seeds of each combination of the other settings."""
-    runs = {name: Run.load(run_dir / name) for name in trainings if is_finished(run_dir / name)}
+    runs = {name: Run.load(run_dir / name) for name, finished in done.items() if finished}
     keys = [key for key in varied if key != "seed"]
     groups: dict[tuple, list[Run]] = {}
     for run in runs.values():
@@ -182,16 +149,6 @@ def _summary(runs: list[Run]) -> dict[str, object]:
         rows = over_seeds([test_sets(run.predictions, run.twins_in_train)[test_set] for run in runs])
         found |= {f"{test_set} {key}": value for key, value in rows.loc[("all", "accuracy")].drop("seeds").items()}
     return found
-
-
-def _submit(client: distributed.Client, task: dict, refused: Mapping[str, str]) -> distributed.Future:
-    """Give a task to the workers that are there and not refused."""
-    threads = client.nthreads()
-    fit = [address for address in threads if address not in refused]
-    if refused and not fit:
-        raise UserError(f"No worker may train: {' '.join(refused.values())}")
-    at_once = pd.Series(threads).groupby(host_of).sum().to_dict() if threads else {}
-    return client.submit(train, task | {"at_once": at_once}, pure=False, workers=fit if refused else None)
 
 
 def _finding(folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -21,23 +22,22 @@ VERSION = f"{__version__}, training code {source_revision()}"
 
 
 class Refused(Exception):
-    """A worker that must not train: its address, and why in a sentence."""
+    """A worker must not train; why, in a sentence."""
 
 
 def train(task: dict) -> None:
     """On a worker: run one training to its end in a process of its own, which dies with the worker.
 
-    `task`: `config`, `folder`, `data` (paths mean the same on every worker), `fingerprint`, `package`,
-    `features_folder`, `device`, `gpus` (shared by the workers of this machine), `at_once` (trainings, by host), `stop`
-    (name of an event that ends it). What the process prints goes to `<folder>.log`. Raises Refused, and RuntimeError
-    with the last line of that log.
+    `task`: `config`, `folder`, `data` (paths mean the same everywhere), `fingerprint`, `package`, `features_folder`,
+    `device`, `gpus` and `at_once` (GPUs and trainings of this machine), `stop` (name of an event that ends it). What it
+    prints goes to `<folder>.log`. Raises Refused, and RuntimeError with the last line of that log.
     """
-    worker = get_worker()
-    _examine(task, worker.address)
-    threads = max(1, CPU_COUNT // task["at_once"].get(host_of(worker.address), 1))  # dask's nanny sets 1 for all
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    _examine(task)
+    threads = str(max(1, CPU_COUNT // task["at_once"]))  # dask's nanny sets 1 for all
+    environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     if task["gpus"]:
-        environment["CUDA_VISIBLE_DEVICES"] = str(int(worker.name) % task["gpus"])
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(task["gpus"])))
+        environment["CUDA_VISIBLE_DEVICES"] = visible.split(",")[int(get_worker().name) % task["gpus"]]
     stop = Event(task["stop"])
     command = [sys.executable, "-m", __name__, json.dumps(task)]
     with log_of(task).open("wb") as output:
@@ -45,6 +45,9 @@ def train(task: dict) -> None:
         with subprocess.Popen(command, **streams, env=environment) as process:  # closes stdin, which ends it, and waits
             while process.poll() is None and not stop.wait(timeout=1):
                 pass
+    if process.returncode < 0:
+        name = signal.Signals(-process.returncode).name
+        raise RuntimeError(f"the system killed it ({name}); most often memory was short: take fewer workers.")
     if process.returncode:
         raise RuntimeError(log_of(task).read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2])
 
@@ -54,21 +57,16 @@ def log_of(task: dict) -> Path:
     return Path(task["folder"] + ".log")
 
 
-def host_of(address: str) -> str:
-    """The machine of a worker: "tcp://10.0.0.5:4711" -> "tcp://10.0.0.5"."""
-    return address.rpartition(":")[0]
-
-
-def _examine(task: dict, address: str) -> None:
+def _examine(task: dict) -> None:
     """Refuse to train with other code or other data than the sweep was planned with."""
     if task["package"] != VERSION:
-        raise Refused(address, f"it has fer_nb_utils {VERSION}, not {task['package']}; install the same there.")
+        raise Refused(f"it has fer_nb_utils {VERSION}, not {task['package']}; install the same there.")
     try:
         found = load(task["data"]).fingerprint
     except UserError as error:
-        raise Refused(address, str(error)) from error
+        raise Refused(str(error)) from error
     if found != task["fingerprint"]:
-        raise Refused(address, f"its {task['data']} is other data ({found}, not {task['fingerprint']}).")
+        raise Refused(f"its {task['data']} is other data ({found}, not {task['fingerprint']}).")
 
 
 def _main() -> None:

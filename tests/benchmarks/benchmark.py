@@ -204,15 +204,16 @@ def memory(data: str | None) -> None:
         settings = {"weights": "none", "trainable": trainable, "cached_views": views, "epochs": 1, "image_size": 64}
         with tempfile.TemporaryDirectory() as folder:
             code = (
+                "import resource\n"
                 "from fer_nb_utils.data.dataset import load\n"
                 "from fer_nb_utils.training import config, experiment\n"
                 f"config, dataset = config.TrainConfig(**{settings}), load({data!r})\n"
                 f"run = experiment.run(config, dataset, {folder + '/run'!r}, 'cpu')\n"
-                "print(len(run.predictions), run.config['peak_memory_mb'])"
+                "print(len(run.predictions), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
             )
             done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         tested, peak = done.stdout.splitlines()[-1].split()
-        print(f"resnet18, 64 px, {trainable}, {views} cached views, {tested} test images: {int(peak) / 1024:.2f} GiB")
+        print(f"resnet18, 64 px, {trainable}, {views} cached views, {tested} test images: {int(peak) / 2**20:.2f} GiB")
 
 
 @main.command()

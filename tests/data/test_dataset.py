@@ -425,7 +425,7 @@ def break_two_data_sets(faces):
 
 def break_class_folder(faces):
     (faces / "train/fear").rename(faces / "train/contempt")
-    return faces, "unknown class folder 'contempt'"
+    return faces, "'contempt', no class: rename or remove it"
 
 
 def break_image(faces):

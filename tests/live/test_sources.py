@@ -89,7 +89,7 @@ def test_a_path_may_be_text_and_begin_at_home(tmp_path, monkeypatch):
 def test_a_video_that_is_cut_off_gives_what_it_has(tmp_path, capfd):
     frames, problems = frames_of(cut(make_video(tmp_path / "film.avi"), 0.6))
     assert 5 <= len(frames) < 15 and levels(frames)[:-1] == list(range(len(frames) - 1))  # the last may be half a frame
-    assert problems == [f"film.avi ended after {frames[-1].seconds:.1f} of 2.0 seconds: it is cut off or damaged."]
+    assert problems == [f"film.avi ended after {frames[-1].seconds:.1f} of 2.0 s: cut off or damaged."]
     assert capfd.readouterr().err == ""
 
 
@@ -176,7 +176,7 @@ def test_time_never_runs_backwards(play):
 
 def test_a_video_without_any_frame_says_so(play):
     frames, problems = frames_of(play(Recorded([])))
-    assert frames == [] and "ended after 0.0 of 0.0 seconds" in problems[0]
+    assert frames == [] and "ended after 0.0 of 0.0 s" in problems[0]
 
 
 @pytest.mark.parametrize("source", ["camera", "film"])
@@ -216,8 +216,8 @@ def test_a_camera_may_miss_a_frame_now_and_then(play):
 @pytest.mark.parametrize("index", [99, "99", -1, 200, 10**12])
 def test_no_such_camera_is_one_sentence_and_no_word_of_opencv(index, capfd):
     assert sentence(index) == (
-        f"There is no camera {index} on the machine that Python runs on, another program uses it, or this one is "
-        "not allowed to (see the system's settings for privacy); choose another source."
+        f"There is no camera {index} on the machine that Python runs on, another program uses it, or the "
+        "system's settings for privacy forbid it; choose another source."
     )
     assert capfd.readouterr().err == ""
 
@@ -270,7 +270,7 @@ def test_a_folder_without_images(tmp_path):
 @pytest.mark.parametrize("name", ["missing.mp4", "missing.png", "missing"])
 def test_nothing_there(name, tmp_path):
     text = sentence(tmp_path / name)
-    assert text == f"There is no {tmp_path / name}; give a camera, a video, a folder of images or 'demo'."
+    assert text == f"There is no {tmp_path / name}; give a camera, a video, images or 'demo'."
 
 
 @pytest.mark.parametrize("source", ["", " "])

@@ -181,7 +181,7 @@ def test_controls_wrap_and_none_is_wider_than_a_narrow_page(dataset, predictions
 
 
 def test_predictions_of_another_data_set(dataset, predictions):
-    with pytest.raises(DataError, match="not in faces in test; load the data set of that run"):
+    with pytest.raises(DataError, match="images that faces in test lacks; load the data set of that run"):
         widgets.step_through_mistakes(dataset, predictions.assign(file="elsewhere"))
 
 

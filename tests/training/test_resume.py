@@ -77,18 +77,6 @@ def test_a_resumed_run_keeps_its_precision_and_names_both_machines(few, tmp_path
     assert "began on laptop and goes on on server" in capsys.readouterr().out
 
 
-def test_peak_memory_is_the_runs_own():
-    device = torch.device("cpu")
-    if not provenance.forget_peak_memory(device):
-        pytest.skip("this system does not count peak memory anew")
-    before = provenance.peak_memory_mb(device)
-    filled = torch.ones(200 * 2**18)  # 200 MiB
-    assert provenance.peak_memory_mb(device) >= before + 150
-    del filled
-    assert provenance.forget_peak_memory(device)
-    assert provenance.peak_memory_mb(device) < before + 150
-
-
 def test_latency_is_marked_as_the_cpus(finished):
     assert finished.config["latency_device"].endswith("one thread")
 

@@ -4,27 +4,33 @@ import contextlib
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from types import SimpleNamespace
 
 import cv2
 import distributed
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
+from dask.system import CPU_COUNT
 from processes import heeds_ctrl_c
 
 from fer_nb_utils.classes import CLASSES
 from fer_nb_utils.data.dataset import load
 from fer_nb_utils.errors import UserError
 from fer_nb_utils.results.run_folder import Run
-from fer_nb_utils.training import experiment, sweep, task
+from fer_nb_utils.training import experiment, sweep, task, workers
 from fer_nb_utils.training.config import TrainConfig
-from fer_nb_utils.training.sweep import SWEEPS, read_sweep, run_sweep, write_tables
+from fer_nb_utils.training.sweep import SWEEPS, read_sweep, run_sweep
+from fer_nb_utils.training.workers import cluster
 
 FIXED = {
     "weights": "none", "trainable": "layer4", "image_size": 32, "epochs": 3, "batch_size": 16, "cached_views": 3,
@@ -181,12 +187,28 @@ def test_tables_hold_what_the_runs_hold(swept, plan):
         assert row["full low"] < row["full mean"] < row["full high"]
 
 
-def test_a_finished_training_is_not_done_again(swept, plan, faces, client, tmp_path):
+def test_a_finished_training_is_not_done_again(swept, plan, faces, client, tmp_path, monkeypatch, capsys):
     name = next(iter(plan[0]))
     shutil.copytree(swept / name, tmp_path / name)
+    shutil.copy(swept / f"{name}.log", tmp_path)
+    monkeypatch.setattr(client, "submit", None)  # no worker is asked
     assert run_sweep({name: plan[0][name]}, plan[1], faces, tmp_path, client) == {}
     for file in ("config.json", "model.safetensors", "predictions.csv"):
-        assert (tmp_path / name / file).stat().st_mtime_ns == (swept / name / file).stat().st_mtime_ns
+        assert (tmp_path / name / file).read_bytes() == (swept / name / file).read_bytes()
+    assert (tmp_path / f"{name}.log").read_bytes() == (swept / f"{name}.log").read_bytes() != b""
+    assert f"{name}: validation accuracy" in capsys.readouterr().out
+
+
+def test_a_run_of_another_plan_stands_in_no_table(swept, plan, faces, client, tmp_path, monkeypatch):
+    mine, other, *_ = plan[0]
+    shutil.copytree(swept / mine, tmp_path / mine)
+    shutil.copytree(swept / mine, tmp_path / other)  # finished, with other settings than planned
+    (tmp_path / "sweep.csv").write_text("run\nof another plan\n")
+    monkeypatch.setattr(workers.Workers, "hand_out", lambda self: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        run_sweep({name: plan[0][name] for name in (mine, other)}, plan[1], faces, tmp_path, client)
+    assert pd.read_csv(tmp_path / "sweep.csv")["run"].tolist() == [mine]
+    assert np.isnan(pd.read_csv(tmp_path / "summary.csv").loc[0, "full sd"])
 
 
 def test_a_training_that_fails_is_tried_once_more_and_named_while_others_go_on(faces, client, tmp_path, capsys):
@@ -220,10 +242,10 @@ def test_one_refused_worker_leaves_the_work_to_the_other(plan, faces, client, tm
     strange = min(client.nthreads())
     examine = task._examine
 
-    def refuse_one(given, address):
-        if address == strange:
-            raise task.Refused(address, "its disk is full.")
-        examine(given, address)
+    def refuse_one(given):
+        if distributed.get_worker().address == strange:
+            raise task.Refused("its disk is full.")
+        examine(given)
 
     monkeypatch.setattr(task, "_examine", refuse_one)
     trainings = dict(list(plan[0].items())[:2])
@@ -232,12 +254,102 @@ def test_one_refused_worker_leaves_the_work_to_the_other(plan, faces, client, tm
     assert len(pd.read_csv(tmp_path / "sweep.csv")) == 2
 
 
-def test_an_interrupted_sweep_has_its_tables_so_far(swept, plan, tmp_path):
+def test_a_late_worker_takes_its_share(plan, faces, tmp_path):
+    """Of two trainings the second waits for a worker with room: for the first, or for one that comes meanwhile."""
+    trainings = {name: dataclasses.replace(plan[0][name], epochs=40, cached_views=4) for name in list(plan[0])[:2]}
+    options = {"processes": False, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.LocalCluster(n_workers=1, **options) as local, distributed.Client(local) as client:
+        timer = threading.Timer(3, local.scale, [2])
+        timer.start()
+        assert run_sweep(trainings, plan[1], faces, tmp_path, client) == {}
+        timer.join()
+    first, second = (Run.load(tmp_path / name).config for name in trainings)
+    assert second["sessions"][0]["began"] < first["finished"]
+    assert (first["threads"], second["threads"]) == (CPU_COUNT, max(1, CPU_COUNT // 2))
+
+
+def test_a_training_that_the_system_kills_is_said_to_be_killed(plan, faces, client, tmp_path, capsys):
     name = next(iter(plan[0]))
-    (tmp_path / name).symlink_to(swept / name)
-    write_tables(*plan, tmp_path)
-    assert pd.read_csv(tmp_path / "sweep.csv")["run"].tolist() == [name]
-    assert np.isnan(pd.read_csv(tmp_path / "summary.csv").loc[0, "full sd"])
+    config = dataclasses.replace(plan[0][name], epochs=40, cached_views=4)
+
+    def kill():
+        wait_until(lambda: epochs_in(tmp_path / f"{name}.log") >= 2)
+        children = psutil.Process().children()
+        next(child for child in children if "fer_nb_utils.training.task" in child.cmdline()).kill()
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    assert run_sweep({name: config}, plan[1], faces, tmp_path, client) == {}
+    killer.join()
+    if sys.platform != "win32":
+        assert f"{name}: failed, is tried once more: the system killed it (SIGKILL)" in capsys.readouterr().out
+    assert len(Run.load(tmp_path / name).config["sessions"]) == 2  # and went on
+
+
+class Threads:
+    """A dask client that knows of workers alone."""
+
+    def __init__(self, **there):
+        self.there, self.given = there, []
+
+    def nthreads(self):
+        return self.there
+
+    def submit(self, function, task, pure, workers):
+        self.given.append((task["name"], *workers, task["at_once"]))
+        return object()
+
+
+def test_tasks_are_spread_and_a_lost_worker_leaves_the_threads_of_the_others():
+    client = Threads(**{"tcp://a:1": 2, "tcp://a:2": 1, "tcp://b:1": 1})
+    crew = workers.Workers(client, {name: {"name": name} for name in "12345"})
+    crew.hand_out()
+    assert {name for name, *_ in client.given} == set("1234") and crew.waiting == ["5"]
+    assert sorted(given[1:] for given in client.given) == [
+        ("tcp://a:1", 3), ("tcp://a:1", 3), ("tcp://a:2", 3), ("tcp://b:1", 1),
+    ]  # fmt: skip
+    del client.there["tcp://a:2"]
+    crew.at_work.clear()
+    crew.hand_out()
+    assert client.given[-1] == ("5", "tcp://a:1", 3)
+
+
+@pytest.mark.parametrize(
+    ("device", "expected"), [("auto", (2, 2)), ("cuda", (2, 2)), ("cuda:1", (1, 0)), ("cpu", (3, 0))]
+)
+def test_there_is_a_worker_a_gpu_or_a_core_as_the_device_asks(monkeypatch, device, expected):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(workers, "CPU_COUNT", 3)
+    monkeypatch.setattr(workers.psutil, "virtual_memory", lambda: SimpleNamespace(available=64 * 1024**3))
+    monkeypatch.setattr(distributed, "LocalCluster", lambda n_workers, **_: contextlib.nullcontext(n_workers))
+    monkeypatch.setattr(distributed, "Client", lambda local: local)
+    with cluster(None, None, device) as found:
+        assert found == expected
+
+
+@pytest.mark.parametrize(("visible", "expected"), [("", {"0", "1"}), ("5,GPU-7", {"5", "GPU-7"})])
+def test_each_worker_trains_on_a_gpu_of_its_own(faces, client, tmp_path, monkeypatch, visible, expected):
+    used = []
+
+    class Process(contextlib.nullcontext):
+        returncode = 0
+
+        def __init__(self, command, env, **_):
+            used.append(env["CUDA_VISIBLE_DEVICES"])
+
+        def __enter__(self):
+            return self
+
+        def poll(self):
+            return 0
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    monkeypatch.setattr(task.subprocess, "Popen", Process)
+    given = {"data": faces.source, "fingerprint": faces.fingerprint, "package": task.VERSION, "stop": "never"}
+    given |= {"folder": str(tmp_path / "run"), "gpus": 2, "at_once": 1}
+    for address in client.nthreads():
+        client.submit(task.train, given, workers=[address], pure=False).result()
+    assert set(used) == expected and len(used) == 2
 
 
 # --- real processes
@@ -266,45 +378,76 @@ def long_plan(tmp_path):
     return written(tmp_path / "s.toml", FIXED | {"epochs": 8, "cached_views": 0, "trainable": "all"}, {"seed": [0]})
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="other signals there")
-def test_a_killed_worker_changes_nothing(long_plan, faces, tmp_path):
+@pytest.fixture
+def dask_processes(tmp_path):
+    """(start a process of dask with these arguments, the address of a running scheduler)"""
     with contextlib.ExitStack() as stack:
-        environment = os.environ | {"DASK_DISTRIBUTED__SCHEDULER__DASHBOARD__STATUS__TASK_STREAM_LENGTH": "1"}
 
-        def start(*command):
-            process = subprocess.Popen(
-                [sys.executable, "-m", "dask", *command], stderr=subprocess.DEVNULL, env=environment
-            )
+        def start(*command, **environment):
+            command = [sys.executable, "-m", "dask", *command, "--no-dashboard"]
+            process = subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=tmp_path, env=os.environ | environment)
             stack.callback(process.wait)
             stack.callback(process.kill)
             return process
 
-        address_file = tmp_path / "scheduler.json"
-        start(
-            "scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(address_file)
-        )
-        wait_until(address_file.exists)
-        address = json.loads(address_file.read_text("utf-8"))["address"]
-        for number in (0, 1):
-            start("worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--name", str(number))
-        driver = subprocess.Popen(
-            sweep_command(long_plan, tmp_path / "killed", faces, "--scheduler", address),
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        stack.callback(driver.kill)
-        log = tmp_path / "killed" / "seed0.log"
-        wait_until(lambda: epochs_in(log) >= 3)
-        with distributed.Client(address) as client:
-            working = next(address for address, keys in client.processing().items() if keys)
-            pid = client.run(os.getpid, workers=[working])[working]
-        os.kill(pid, signal.SIGKILL)
-        printed, _ = driver.communicate(timeout=300)
-        assert driver.returncode == 0 and "seed0: validation accuracy" in printed
+        file = tmp_path / "scheduler.json"
+        start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(file))
+        wait_until(file.exists)
+        yield start, json.loads(file.read_text("utf-8"))["address"]
+
+
+def started_sweep(path, folder, faces, address, processes):
+    """A sweep under way on the cluster at `address`, once it has that many workers."""
+    with distributed.Client(address) as client:
+        client.wait_for_workers(processes)
+    command = sweep_command(path, folder, faces, "--scheduler", address)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def kill_the_worker_at_work(address):
+    with distributed.Client(address) as client:
+        working = next(address for address, keys in client.processing().items() if keys)
+        pid = client.run(os.getpid, workers=[working])[working]
+    os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="other signals there")
+def test_a_killed_worker_changes_nothing(long_plan, faces, client, tmp_path, dask_processes):
+    start, address = dask_processes
+    for _ in range(2):
+        start("worker", address, "--nthreads", "1", "--no-nanny")
+    driver = started_sweep(long_plan, tmp_path / "killed", faces, address, 2)
+    wait_until(lambda: epochs_in(tmp_path / "killed" / "seed0.log") >= 3)
+    kill_the_worker_at_work(address)
+    printed, _ = driver.communicate(timeout=300)
+    assert driver.returncode == 0 and "seed0: validation accuracy" in printed
+    assert re.search(r"seed0: its worker \S+ is gone\.", printed)
     killed = Run.load(tmp_path / "killed" / "seed0")
-    assert [session["threads"] for session in killed.config["sessions"]] == [1, 1]  # it was under way, and went on
-    undisturbed = run_with(1, read_sweep(long_plan)[0]["seed0"], faces, tmp_path / "whole")
-    assert undisturbed.predictions.equals(killed.predictions)
+    assert len(killed.config["sessions"]) == 2  # it was under way, and went on
+    assert run_sweep(*read_sweep(long_plan), faces, tmp_path / "whole", client, device="cpu") == {}
+    assert predictions(tmp_path / "whole", ["seed0"]) == predictions(tmp_path / "killed", ["seed0"])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="other signals there")
+def test_a_worker_without_the_package_is_refused_and_a_better_one_waited_for(
+    long_plan, faces, tmp_path, dask_processes
+):
+    start, address = dask_processes
+    (tmp_path / "without").mkdir()
+    (tmp_path / "without" / "fer_nb_utils.py").write_text("raise ModuleNotFoundError('No module named fer_nb_utils')")
+    start("worker", address, "--no-nanny", "--nthreads", "4", PYTHONPATH=str(tmp_path / "without"))
+    good = start("worker", address, "--nthreads", "1", "--no-nanny")
+    driver = started_sweep(long_plan, tmp_path / "runs", faces, address, 2)
+    wait_until(lambda: epochs_in(tmp_path / "runs" / "seed0.log") >= 3)
+    good.kill()  # the strange one alone is left
+    time.sleep(3)
+    assert driver.poll() is None
+    start("worker", address, "--nthreads", "1", "--no-nanny")
+    printed, errors = driver.communicate(timeout=300)
+    assert driver.returncode == 0, errors
+    assert printed.count("is refused: it cannot load this package (No module named fer_nb_utils).") == 1
+    assert printed.count("No worker is there that may train: waiting for one.") == 1
+    assert len(Run.load(tmp_path / "runs" / "seed0").config["sessions"]) == 2
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="other signals there")
@@ -336,9 +479,21 @@ def test_two_sweeps_do_not_share_a_folder(long_plan, faces, tmp_path):
     assert done.returncode == 2 and "Another sweep is at work" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_a_scheduler_that_is_not_there_is_one_sentence(long_plan, faces, tmp_path, monkeypatch):
+def test_a_scheduler_that_is_not_there_is_one_sentence():
     with (
         pytest.raises(UserError, match="No dask scheduler answers at tcp://127.0.0.1:9"),
-        sweep.cluster("tcp://127.0.0.1:9", None),
+        cluster("tcp://127.0.0.1:9", None, "auto"),
     ):
         pass
+
+
+def test_a_scheduler_that_goes_away_is_one_sentence(dask_processes):
+    _, address = dask_processes
+    with pytest.raises(UserError, match="No worker"), cluster(address, None, "auto"):
+        raise UserError("No worker may train.")
+    with (
+        pytest.raises(UserError, match=f"The dask scheduler {address} is gone; with a new one"),
+        cluster(address, None, "auto") as (client, _),
+    ):
+        distributed.Client(address).shutdown()
+        client.nthreads()
