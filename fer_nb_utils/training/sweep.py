@@ -88,7 +88,7 @@ def run_sweep(
     tasks = {}
     for name, config in trainings.items():
         if done[name]:
-            tqdm.write(f"{name}: {_finding(run_dir / name)}")
+            tqdm.write(f"{name}: finished before, {_finding(run_dir / name)}")
         else:
             tasks[name] = common | {"config": asdict(config), "folder": str(run_dir / name)}
             log_of(tasks[name]).write_bytes(b"")  # nothing of an earlier session

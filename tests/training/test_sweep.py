@@ -196,7 +196,7 @@ def test_a_finished_training_is_not_done_again(swept, plan, faces, client, tmp_p
     for file in ("config.json", "model.safetensors", "predictions.csv"):
         assert (tmp_path / name / file).read_bytes() == (swept / name / file).read_bytes()
     assert (tmp_path / f"{name}.log").read_bytes() == (swept / f"{name}.log").read_bytes() != b""
-    assert f"{name}: validation accuracy" in capsys.readouterr().out
+    assert f"{name}: finished before, validation accuracy" in capsys.readouterr().out
 
 
 def test_a_run_of_another_plan_stands_in_no_table(swept, plan, faces, client, tmp_path, monkeypatch):
@@ -308,6 +308,8 @@ def test_tasks_are_spread_and_a_lost_worker_leaves_the_threads_of_the_others():
     assert sorted(given[1:] for given in client.given) == [
         ("tcp://a:1", 3), ("tcp://a:1", 3), ("tcp://a:2", 3), ("tcp://b:1", 1),
     ]  # fmt: skip
+    crew.hand_out()
+    assert len(client.given) == 4  # for nobody has room
     del client.there["tcp://a:2"]
     crew.at_work.clear()
     crew.hand_out()
