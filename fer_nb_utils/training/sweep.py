@@ -1,6 +1,5 @@
 """Sweeps: every combination of settings is one training in its own run folder, on one machine or many, by dask."""
 
-import re
 import shutil
 import time
 import tomllib
@@ -8,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from itertools import product
 from pathlib import Path
-from uuid import uuid4
 
 import distributed
 import pandas as pd
@@ -19,15 +17,15 @@ from ..errors import UserError
 from ..files import atomic_path
 from ..progress import progress_bar
 from ..results.measures import test_sets
-from ..results.run_folder import Run, is_finished
+from ..results.run_folder import Run
 from ..results.seeds import over_seeds
 from . import experiment
 from .config import TrainConfig
-from .task import VERSION, log_of
+from .task import VERSION, epochs_of
 from .workers import Workers
 
 SWEEPS = Path(__file__).with_name("sweeps")
-EPOCH = re.compile(rb"^epoch +(\d+)/", re.MULTILINE)  # in a training's log
+FEATURES = ".features"  # no training is named so
 
 
 def read_sweep(path: Path, weights: str | None = None) -> tuple[dict[str, TrainConfig], list[str]]:
@@ -78,12 +76,11 @@ def run_sweep(
     """Run the trainings that `run_dir` does not hold yet; the errors of those that failed twice, by name.
 
     After each, `sweep.csv` (a row a run) and `summary.csv` are written anew. The cached features of frozen backbones
-    are shared in `run_dir/features`, and removed when all is done. Raises UserError when every worker is refused.
+    are shared in the folder FEATURES, and removed when all is done. Raises UserError when every worker is refused.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
-    stop = distributed.Event(f"stop-{uuid4().hex}", client)
     common = {"data": dataset.source, "fingerprint": dataset.fingerprint, "package": VERSION, "device": device}
-    common |= {"features_folder": str(run_dir / "features"), "gpus": gpus, "stop": stop.name}
+    common |= {"features_folder": str(run_dir / FEATURES), "gpus": gpus}
     done = {name: experiment.is_done(config, dataset, run_dir / name) for name, config in trainings.items()}
     tasks = {}
     for name, config in trainings.items():
@@ -91,31 +88,27 @@ def run_sweep(
             tqdm.write(f"{name}: finished before, {_finding(run_dir / name)}")
         else:
             tasks[name] = common | {"config": asdict(config), "folder": str(run_dir / name)}
-            log_of(tasks[name]).write_bytes(b"")  # nothing of an earlier session
     write_tables(done, varied, run_dir)  # nothing of another plan
     workers, errors, failed_once, bars = Workers(client, tasks), {}, set(), {}
-    try:
-        while workers.waiting or workers.at_work:
-            workers.hand_out()
-            time.sleep(0.5)
-            for name, error in workers.ended():
-                if error is None:
-                    line = _finding(run_dir / name)
-                    done[name] = True
-                    write_tables(done, varied, run_dir)
-                elif name in failed_once:
-                    errors[name] = str(error) or type(error).__name__
-                    line = f"failed: {errors[name]}"
-                else:
-                    failed_once.add(name)
-                    workers.waiting.append(name)
-                    line = f"failed, is tried once more: {error}"
-                tqdm.write(f"{name}: {line}")
-            _show_progress({name: tasks[name] for name, _ in workers.at_work.values()}, bars)
-    finally:  # whatever ends the sweep ends its trainings too, which go on from there next time
-        stop.set()
+    while workers.waiting or workers.at_work:
+        workers.hand_out()
+        time.sleep(0.5)
+        for name, error in workers.ended():
+            if error is None:
+                line = _finding(run_dir / name)
+                done[name] = True
+                write_tables(done, varied, run_dir)
+            elif name in failed_once:
+                errors[name] = str(error) or type(error).__name__
+                line = f"failed: {errors[name]}"
+            else:
+                failed_once.add(name)
+                workers.waiting.append(name)
+                line = f"failed, is tried once more: {error}"
+            tqdm.write(f"{name}: {line}")
+        _show_progress({name: tasks[name] for name, _ in workers.at_work.values()}, bars)
     if not errors:
-        shutil.rmtree(run_dir / "features", ignore_errors=True)
+        shutil.rmtree(run_dir / FEATURES, ignore_errors=True)
     return errors
 
 
@@ -153,8 +146,6 @@ def _summary(runs: list[Run]) -> dict[str, object]:
 
 def _finding(folder: Path) -> str:
     """What a finished run gave, in a line; test scores wait for the tables."""
-    if not is_finished(folder):
-        raise UserError(f"The worker's {folder} is not to be seen here: --run-dir must be on a disk that all share.")
     run = Run.load(folder)
     best = run.history["validation_accuracy"].max()
     return f"validation accuracy {best:.3f}, {run.config['seconds'] / 60:.1f} minutes on {run.config['device_name']}"
@@ -165,7 +156,7 @@ def _show_progress(tasks: Mapping[str, dict], bars: dict[str, tqdm]) -> None:
     for name in bars.keys() - tasks.keys():
         bars.pop(name).close()
     for name, task in tasks.items():
-        epochs = [int(number) for number in EPOCH.findall(log_of(task).read_bytes())]
+        epochs = epochs_of(task)
         if epochs and name not in bars:
             first = epochs[0] - 1  # more than 0 when it goes on
             bars[name] = progress_bar(desc=name, total=task["config"]["epochs"], initial=first, unit="epoch")

@@ -2,14 +2,15 @@
 
 import json
 import os
-import signal
+import re
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 from dask.system import CPU_COUNT
-from distributed import Event, get_worker
+from distributed import get_worker
 
 from .. import __version__
 from ..data.dataset import load
@@ -29,25 +30,24 @@ def train(task: dict) -> None:
     """On a worker: run one training to its end in a process of its own, which dies with the worker.
 
     `task`: `config`, `folder`, `data` (paths mean the same everywhere), `fingerprint`, `package`, `features_folder`,
-    `device`, `gpus` and `at_once` (GPUs and trainings of this machine), `stop` (name of an event that ends it). What it
-    prints goes to `<folder>.log`. Raises Refused, and RuntimeError with the last line of that log.
+    `device`, `gpus` and `at_once` (GPUs and trainings of this machine). What it prints goes to `<folder>.log`. It ends
+    when dask no longer wants it. Raises Refused, and RuntimeError with the last line of that log.
     """
     _examine(task)
+    worker, key = get_worker(), get_worker().get_current_task()
     threads = str(max(1, CPU_COUNT // task["at_once"]))  # dask's nanny sets 1 for all
     environment = os.environ | {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
     if task["gpus"]:
         visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(task["gpus"])))
-        environment["CUDA_VISIBLE_DEVICES"] = visible.split(",")[int(get_worker().name) % task["gpus"]]
-    stop = Event(task["stop"])
+        environment["CUDA_VISIBLE_DEVICES"] = visible.split(",")[int(worker.name) % task["gpus"]]
     command = [sys.executable, "-m", __name__, json.dumps(task)]
     with log_of(task).open("wb") as output:
         streams = {"stdin": subprocess.PIPE, "stdout": output, "stderr": output}
         with subprocess.Popen(command, **streams, env=environment) as process:  # closes stdin, which ends it, and waits
-            while process.poll() is None and not stop.wait(timeout=1):
-                pass
+            while process.poll() is None and worker.state.tasks[key].state == "executing":
+                time.sleep(1)
     if process.returncode < 0:
-        name = signal.Signals(-process.returncode).name
-        raise RuntimeError(f"the system killed it ({name}); most often memory was short: take fewer workers.")
+        raise RuntimeError(f"signal {-process.returncode} ended it; 9 often means too little memory: try fewer workers")
     if process.returncode:
         raise RuntimeError(log_of(task).read_text(encoding="utf-8", errors="replace").strip().rpartition("\n")[2])
 
@@ -57,10 +57,17 @@ def log_of(task: dict) -> Path:
     return Path(task["folder"] + ".log")
 
 
+def epochs_of(task: dict) -> list[int]:
+    """The numbers of the epochs that its log tells of: not from 1 on when it goes on."""
+    return [int(number) for number in re.findall(rb"^epoch +(\d+)/", log_of(task).read_bytes(), re.MULTILINE)]
+
+
 def _examine(task: dict) -> None:
-    """Refuse to train with other code or other data than the sweep was planned with."""
+    """Refuse to train with other code, data or folders than the sweep was planned with."""
     if task["package"] != VERSION:
         raise Refused(f"it has fer_nb_utils {VERSION}, not {task['package']}; install the same there.")
+    if not log_of(task).exists():  # which the sweep has made
+        raise Refused(f"it does not see {task['folder']}; --run-dir must be on a disk that all share.")
     try:
         found = load(task["data"]).fingerprint
     except UserError as error:
@@ -77,8 +84,6 @@ def _main() -> None:
         experiment.run(config, load(task["data"]), task["folder"], task["device"], features)
     except UserError as error:
         sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit("Stopped.")
 
 
 def _end_with_parent() -> None:

@@ -5,7 +5,6 @@ import signal
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from importlib import import_module
 
 import distributed
 import psutil
@@ -14,9 +13,9 @@ from dask.system import CPU_COUNT
 from tqdm import tqdm
 
 from ..errors import UserError
-from .task import Refused
+from .task import Refused, epochs_of, log_of
 
-TASK = Refused.__module__
+CODE = f"from {Refused.__module__} import train; train(task)"  # as text, so that a worker without it can say so
 MEMORY = 3 * 1024**3  # bytes that one training may need
 
 
@@ -36,10 +35,9 @@ def cluster(scheduler: str | None, workers: int | None, device: str) -> Iterator
             try:
                 yield client, 0
             except Exception as error:
-                if client.status == "running":
+                if client.status == "running" and not isinstance(error, distributed.comm.CommClosedError):
                     raise
-                message = f"The dask scheduler {scheduler} is gone; with a new one the same command goes on."
-                raise UserError(message) from error
+                raise UserError(f"The dask scheduler {scheduler} is gone; with another the command goes on.") from error
         return
     gpus = torch.cuda.device_count() if device in ("auto", "cuda") else 0
     cores = 1 if device.startswith("cuda:") else CPU_COUNT
@@ -65,8 +63,8 @@ class Workers:
     def hand_out(self) -> None:
         """Fill the workers that are there. Raises UserError when each is refused and none was ever accepted."""
         there = self.client.nthreads()
-        self.at_once |= Counter(_host_of(address) for address in Counter(there).elements())  # the larger of both
         room = Counter({address: threads for address, threads in there.items() if address not in self.refused})
+        self.at_once |= Counter(map(_host_of, room.elements()))  # the larger of both
         if self.refused and not room and not self.accepted:
             raise UserError(f"No worker may train: {' '.join(self.refused.values())}")
         if self.waiting and not room and not self.announced:
@@ -76,8 +74,8 @@ class Workers:
         while self.waiting and +room:
             address, name = max(room, key=room.get), self.waiting.pop(0)
             task = self.tasks[name] | {"at_once": self.at_once[_host_of(address)]}
-            # a lambda travels as code: a worker that lacks the package, or has an older one, can still say so
-            future = self.client.submit(lambda one: import_module(TASK).train(one), task, pure=False, workers=[address])
+            log_of(task).write_bytes(b"")  # nothing of an earlier attempt
+            future = self.client.submit(exec, CODE, {"task": task}, pure=False, workers=[address])
             self.at_work[future] = name, address
             room[address] -= 1
 
@@ -85,23 +83,23 @@ class Workers:
         """The tasks that ended since, with their errors; those of refused and lost workers wait for another instead."""
         there = self.client.nthreads()
         for future, (name, address) in list(self.at_work.items()):
-            done = future.done()
-            if not done and address in there:
+            done, cancelled = future.status in ("finished", "error"), future.status == "cancelled"
+            if not done and not cancelled and address in there:
                 continue
             del self.at_work[future]
-            error = future.exception() if done else None
+            error = future.exception() if done else RuntimeError(f"its worker {address} is gone")
             if isinstance(error, Refused | ImportError):
                 why = str(error) if isinstance(error, Refused) else f"it cannot load this package ({error})."
                 if address not in self.refused:
                     tqdm.write(f"The worker {address} is refused: {why}")
                 self.refused[address] = why
-            elif not done:
-                future.cancel()
-                tqdm.write(f"{name}: its worker {address} is gone.")
-            self.accepted |= address not in self.refused
-            if done and address not in self.refused:
+                self.waiting.insert(0, name)
+                continue
+            self.accepted = True
+            if done or not epochs_of(self.tasks[name]):  # else it was under way, and goes on from there
                 yield name, error
             else:
+                tqdm.write(f"{name}: {error}.")
                 self.waiting.insert(0, name)
 
 

@@ -29,7 +29,7 @@ from fer_nb_utils.errors import UserError
 from fer_nb_utils.results.run_folder import Run
 from fer_nb_utils.training import experiment, sweep, task, workers
 from fer_nb_utils.training.config import TrainConfig
-from fer_nb_utils.training.sweep import SWEEPS, read_sweep, run_sweep
+from fer_nb_utils.training.sweep import FEATURES, SWEEPS, read_sweep, run_sweep
 from fer_nb_utils.training.workers import cluster
 
 FIXED = {
@@ -166,7 +166,7 @@ def test_a_sweep_equals_its_trainings_one_by_one(swept, plan, faces, tmp_path):
         threads = Run.load(swept / name).config["threads"]
         run_with(threads, config, faces, tmp_path / name)
     assert predictions(tmp_path, plan[0]) == predictions(swept, plan[0])
-    assert not (swept / "features").exists()
+    assert not (swept / FEATURES).exists()
 
 
 def test_tables_hold_what_the_runs_hold(swept, plan):
@@ -220,18 +220,24 @@ def test_a_training_that_fails_is_tried_once_more_and_named_while_others_go_on(f
     printed = capsys.readouterr().out
     assert printed.count("is tried once more") == 1 and "learning_rate0.001: validation accuracy" in printed
     assert pd.read_csv(tmp_path / "sweep.csv")["run"].tolist() == ["learning_rate0.001"]
-    assert (tmp_path / "features").exists()  # for the next attempt
+    assert (tmp_path / FEATURES).exists()  # for the next attempt
 
 
 @pytest.mark.parametrize(
-    ("what", "sentence"), [("package", "it has fer_nb_utils .*, not 0.0"), ("data", "other data"), ("path", "exist")]
-)
+    ("what", "sentence"),
+    [
+        ("package", "it has fer_nb_utils .*, not 0.0"), ("data", "other data"), ("path", "exist"),
+        ("folder", "--run-dir must be on a disk that all share"),
+    ],
+)  # fmt: skip
 def test_workers_of_another_kind_are_refused_in_a_sentence(plan, faces, client, tmp_path, monkeypatch, what, sentence):
     if what == "package":
         monkeypatch.setattr(sweep, "VERSION", "0.0")
     elif what == "data":
         faces = dataclasses.replace(faces, fingerprint="sha256:other")
-    else:
+    elif what == "folder":
+        monkeypatch.setattr(task, "log_of", lambda given: tmp_path / "elsewhere" / "run.log")
+    elif what == "path":
         faces = dataclasses.replace(faces, source=str(tmp_path / "gone"))
     with pytest.raises(UserError, match=f"No worker may train: .*{sentence}"):
         run_sweep(*plan, faces, tmp_path, client)
@@ -282,12 +288,22 @@ def test_a_training_that_the_system_kills_is_said_to_be_killed(plan, faces, clie
     assert run_sweep({name: config}, plan[1], faces, tmp_path, client) == {}
     killer.join()
     if sys.platform != "win32":
-        assert f"{name}: failed, is tried once more: the system killed it (SIGKILL)" in capsys.readouterr().out
+        assert f"{name}: failed, is tried once more: signal 9 ended it" in capsys.readouterr().out
     assert len(Run.load(tmp_path / name).config["sessions"]) == 2  # and went on
 
 
+class Future:
+    """What becomes of a task, without dask."""
+
+    def __init__(self, status="pending", error=None):
+        self.status, self.error = status, error
+
+    def exception(self):
+        return self.error
+
+
 class Threads:
-    """A dask client that knows of workers alone."""
+    """A dask client that knows of workers alone, and what it was given: name, address, at once."""
 
     def __init__(self, **there):
         self.there, self.given = there, []
@@ -295,25 +311,59 @@ class Threads:
     def nthreads(self):
         return self.there
 
-    def submit(self, function, task, pure, workers):
+    def submit(self, function, code, variables, pure, workers):
+        task = variables["task"]
         self.given.append((task["name"], *workers, task["at_once"]))
-        return object()
+        return Future()
 
 
-def test_tasks_are_spread_and_a_lost_worker_leaves_the_threads_of_the_others():
+@pytest.fixture
+def crew(tmp_path):
     client = Threads(**{"tcp://a:1": 2, "tcp://a:2": 1, "tcp://b:1": 1})
-    crew = workers.Workers(client, {name: {"name": name} for name in "12345"})
+    return workers.Workers(client, {name: {"name": name, "folder": str(tmp_path / name)} for name in "12345"})
+
+
+def test_tasks_are_spread_and_a_lost_worker_leaves_the_threads_of_the_others(crew):
     crew.hand_out()
-    assert {name for name, *_ in client.given} == set("1234") and crew.waiting == ["5"]
-    assert sorted(given[1:] for given in client.given) == [
+    given = crew.client.given
+    assert {name for name, *_ in given} == set("1234") and crew.waiting == ["5"]
+    assert sorted(one[1:] for one in given) == [
         ("tcp://a:1", 3), ("tcp://a:1", 3), ("tcp://a:2", 3), ("tcp://b:1", 1),
     ]  # fmt: skip
     crew.hand_out()
-    assert len(client.given) == 4  # for nobody has room
-    del client.there["tcp://a:2"]
+    assert len(given) == 4  # for nobody has room
+    del crew.client.there["tcp://a:2"]
     crew.at_work.clear()
     crew.hand_out()
-    assert client.given[-1] == ("5", "tcp://a:1", 3)
+    assert given[-1] == ("5", "tcp://a:1", 3)
+
+
+def test_a_lost_training_goes_on_if_it_was_under_way_and_else_has_failed(crew, tmp_path, capsys):
+    """A training that takes its worker with it each time is not to be handed out for ever."""
+    crew.hand_out()
+    (tmp_path / "1.log").write_text("epoch 1/3 of a training that was under way\n")
+    first, second, *_ = crew.at_work
+    first.status = "cancelled"  # the scheduler forgot it
+    del crew.client.there[crew.at_work[second][1]]
+    ended = dict(crew.ended())
+    lost = {name for name, *_ in crew.client.given} - {name for name, _ in crew.at_work.values()}
+    assert "1" in lost and crew.waiting[0] == "1" and ended.keys() == lost - {"1"}
+    assert all("is gone" in str(error) for error in ended.values())
+    assert capsys.readouterr().out.startswith("1: its worker ") and len(crew.at_work) == 4 - len(lost)
+
+
+def test_a_workers_refusal_is_said_once_and_its_other_training_counts(crew, capsys):
+    crew.hand_out()
+    (one, (name, address)), (other, (last, _)) = [item for item in crew.at_work.items() if item[1][1] == "tcp://a:1"]
+    one.status, one.error, other.status = "error", task.Refused("its disk is away."), "finished"
+    assert list(crew.ended()) == [(last, None)] and crew.waiting == [name, "5"]
+    crew.hand_out()
+    assert capsys.readouterr().out == f"The worker {address} is refused: its disk is away.\n"
+    assert len(crew.at_work) == 2  # no more for that one
+    del crew.client.there["tcp://a:2"]
+    crew.client.there["tcp://a:3"] = 1
+    crew.hand_out()
+    assert crew.client.given[-1][:2] == (name, "tcp://a:3")
 
 
 @pytest.mark.parametrize(
@@ -347,8 +397,9 @@ def test_each_worker_trains_on_a_gpu_of_its_own(faces, client, tmp_path, monkeyp
 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     monkeypatch.setattr(task.subprocess, "Popen", Process)
-    given = {"data": faces.source, "fingerprint": faces.fingerprint, "package": task.VERSION, "stop": "never"}
+    given = {"data": faces.source, "fingerprint": faces.fingerprint, "package": task.VERSION, "device": "cpu"}
     given |= {"folder": str(tmp_path / "run"), "gpus": 2, "at_once": 1}
+    task.log_of(given).touch()
     for address in client.nthreads():
         client.submit(task.train, given, workers=[address], pure=False).result()
     assert set(used) == expected and len(used) == 2
@@ -423,7 +474,7 @@ def test_a_killed_worker_changes_nothing(long_plan, faces, client, tmp_path, das
     kill_the_worker_at_work(address)
     printed, _ = driver.communicate(timeout=300)
     assert driver.returncode == 0 and "seed0: validation accuracy" in printed
-    assert re.search(r"seed0: its worker \S+ is gone\.", printed)
+    assert re.search(r"^seed0: its worker \S+ is gone\.$", printed, re.MULTILINE)
     killed = Run.load(tmp_path / "killed" / "seed0")
     assert len(killed.config["sessions"]) == 2  # it was under way, and went on
     assert run_sweep(*read_sweep(long_plan), faces, tmp_path / "whole", client, device="cpu") == {}
@@ -439,6 +490,7 @@ def test_a_worker_without_the_package_is_refused_and_a_better_one_waited_for(
     (tmp_path / "without" / "fer_nb_utils.py").write_text("raise ModuleNotFoundError('No module named fer_nb_utils')")
     start("worker", address, "--no-nanny", "--nthreads", "4", PYTHONPATH=str(tmp_path / "without"))
     good = start("worker", address, "--nthreads", "1", "--no-nanny")
+    written(long_plan, FIXED | {"epochs": 8, "cached_views": 0, "trainable": "all"}, {"seed": [0, 1]})
     driver = started_sweep(long_plan, tmp_path / "runs", faces, address, 2)
     wait_until(lambda: epochs_in(tmp_path / "runs" / "seed0.log") >= 3)
     good.kill()  # the strange one alone is left
@@ -449,6 +501,27 @@ def test_a_worker_without_the_package_is_refused_and_a_better_one_waited_for(
     assert driver.returncode == 0, errors
     assert printed.count("is refused: it cannot load this package (No module named fer_nb_utils).") == 1
     assert printed.count("No worker is there that may train: waiting for one.") == 1
+    assert len(Run.load(tmp_path / "runs" / "seed0").config["sessions"]) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="other signals there")
+def test_a_cluster_stops_training_when_the_sweep_was_killed_and_the_next_call_goes_on(
+    long_plan, faces, tmp_path, dask_processes
+):
+    start, address = dask_processes
+    start("worker", address, "--nthreads", "1", "--no-nanny")
+    driver = started_sweep(long_plan, tmp_path / "runs", faces, address, 1)
+    wait_until(lambda: epochs_in(tmp_path / "runs" / "seed0.log") >= 3)
+    driver.kill()
+    driver.communicate()
+    with distributed.Client(address) as client:
+        wait_until(lambda: not any(client.processing().values()))
+    time.sleep(3)
+    reached = epochs_in(tmp_path / "runs" / "seed0.log")
+    time.sleep(3)
+    assert epochs_in(tmp_path / "runs" / "seed0.log") == reached < 8  # nobody trains on
+    again = sweep_command(long_plan, tmp_path / "runs", faces, "--scheduler", address)
+    subprocess.run(again, check=True, timeout=300)
     assert len(Run.load(tmp_path / "runs" / "seed0").config["sessions"]) == 2
 
 
@@ -494,7 +567,7 @@ def test_a_scheduler_that_goes_away_is_one_sentence(dask_processes):
     with pytest.raises(UserError, match="No worker"), cluster(address, None, "auto"):
         raise UserError("No worker may train.")
     with (
-        pytest.raises(UserError, match=f"The dask scheduler {address} is gone; with a new one"),
+        pytest.raises(UserError, match=f"The dask scheduler {address} is gone; with another"),
         cluster(address, None, "auto") as (client, _),
     ):
         distributed.Client(address).shutdown()
