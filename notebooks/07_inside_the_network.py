@@ -662,9 +662,10 @@ show_table(calibration, note=note)
 # all of these (to .036 at most, with any seed). `fc` alone, which has learnt nothing by heart, needs no repair.
 # (Resampling adds noise of its own, so the intervals of small errors lean upwards.)
 #
-# Label smoothing, and nothing else, tells `smoothed` from `all`. It halves the error as trained (.055). After T, it has
-# .042 and `all` .026, a difference that 3,589 images cannot quite tell (95 % interval from -.002 to .028). Nor does it
-# last: after 45 epochs instead of 20 the error is .111, and .050 with T (each of these is one seed).
+# Label smoothing, and nothing else, tells `smoothed` from `all`. It halves the error as trained (.055 and .051, two
+# seeds). After T, it has .042 and .047, `all` .026, a difference that 3,589 images cannot quite tell (seed 0 of each:
+# 95 % interval from -.002 to .028). Nor does it last: after 45 epochs instead of 20 the error is .111, and .050 with T
+# (this and `all` have one seed).
 
 # %% [markdown]
 # The same as a *reliability diagram*: each point is a tenth of the test images, in the order of their confidence. On
@@ -699,8 +700,8 @@ show_figure(figure)
 
 # %% [markdown]
 # On the left `layer4`, all layers, and above all the variant with four views sag below the line, and smoothed labels
-# keep a network nearer to it; on the right all five are near it, the smoothed one least. (Of `fc` and `layer4` the
-# first seed is drawn, here and below.)
+# keep a network nearer to it; on the right all five are near it, the smoothed one least. (Of several seeds the
+# first is drawn, here and below.)
 
 # %% [markdown]
 # ## When to say "not sure"

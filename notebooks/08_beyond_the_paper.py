@@ -686,7 +686,7 @@ save_and_show(tables["lbp_rbf"], work.reference, "beyond_fusion", f"LBP, RBF. FE
 # `layer4` trained ResNet18 gains two and a half (62.2 to 64.6 %), ResNet34 about two, ResNet50 one and a half. With all
 # layers it is one to two points from random weights (66.0 to 67.3 %; ResNet34 65.2 to 67.1 %), and about one from
 # pretrained ones: 68.2 to 69.1 % (ResNet18, p = .04), 68.8 to 69.5 % (ResNet34, p = .11), 69.6 to 70.4 % (ResNet50,
-# p = .09). With smoothed labels there is no gain to see: 68.7 to 68.6 % (p = .73),
+# p = .09). With smoothed labels there is no gain to see: 68.8 to 68.9 % (two seeds, p = .73 and .42),
 # after 45 epochs 68.5 to 69.2 % (p = .11). (With three seeds an interval is rather too narrow; the claim's test below
 # allows for that.) Do the other two RBF machines add as much?
 
@@ -698,9 +698,9 @@ save_and_show(machines, work.reference, "beyond_machines", "FER-2013, PrivateTes
 
 # %% [markdown]
 # HOG adds as much as LBP: `fc` of ResNet18 goes from 44.3 to 57.4 %, `layer4` from 62.2 to 64.6 %, all layers from 68.2
-# to 69.6 % (p = .001), smoothed from 68.7 to 69.0 % (p = .56; after 45 epochs 68.5 to 69.8 %, p = .002). Higher-order
-# statistics add half as much to `fc` (50.8 %), about a point to `layer4` (two with four cached views), and .7 points to
-# all layers (p = .08). No p is corrected for the number of rows.
+# to 69.6 % (p = .001), smoothed from 68.8 to 69.4 % (two seeds, p = .56 and .03; after 45 epochs 68.5 to 69.8 %, p =
+# .002). Higher-order statistics add half as much to `fc` (50.8 %), about a point to `layer4` (two with four cached
+# views), and .7 points to all layers (p = .08). No p is corrected for the number of rows.
 #
 # ## The claim "minimal gains"
 #
