@@ -684,11 +684,11 @@ save_and_show(tables["lbp_rbf"], work.reference, "beyond_fusion", f"LBP, RBF. FE
 # %% [markdown]
 # The pattern of the sample, on real faces: `fc` alone gains nine to twelve points (ResNet18: 44.3 to 56.9 %); with
 # `layer4` trained ResNet18 gains two and a half (62.2 to 64.6 %), ResNet34 about two, ResNet50 one and a half. With all
-# layers it is one to two points from random weights (66.0 to 67.3 %; ResNet34 65.2 to 67.1 %), and about one from
-# pretrained ones: 68.2 to 69.1 % (ResNet18, p = .04), 68.8 to 69.5 % (ResNet34, p = .11), 69.6 to 70.4 % (ResNet50,
-# p = .09). With smoothed labels there is no gain to see: 68.8 to 68.9 % (two seeds, p = .73 and .42),
-# after 45 epochs 68.5 to 69.2 % (p = .11). (With three seeds an interval is rather too narrow; the claim's test below
-# allows for that.) Do the other two RBF machines add as much?
+# layers it is one to two and a half points from random weights (66.0 to 67.3 %; ResNet34 65.2 to 67.1 %; ResNet50 62.2
+# to 64.7 %), and about one from pretrained ones: 68.2 to 69.1 % (ResNet18, p = .04), 68.8 to 69.5 % (ResNet34, p =
+# .11), 69.6 to 70.4 % (ResNet50, p = .09). With smoothed labels there is no gain to see: 68.8 to 68.9 % (two seeds, p =
+# .73 and .42), after 45 epochs 68.5 to 69.2 % (p = .11). (With three seeds an interval is rather too narrow; the
+# claim's test below allows for that.) Do the other two RBF machines add as much?
 
 # %%
 machines = tables["lbp_rbf"][["seeds", "alone"]].copy()
