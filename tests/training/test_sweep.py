@@ -204,7 +204,11 @@ def test_a_run_of_another_plan_stands_in_no_table(swept, plan, faces, client, tm
     shutil.copytree(swept / mine, tmp_path / mine)
     shutil.copytree(swept / mine, tmp_path / other)  # finished, with other settings than planned
     (tmp_path / "sweep.csv").write_text("run\nof another plan\n")
-    monkeypatch.setattr(workers.Workers, "hand_out", lambda self: signal.raise_signal(signal.SIGINT))
+
+    def interrupt(self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workers.Workers, "hand_out", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run_sweep({name: plan[0][name] for name in (mine, other)}, plan[1], faces, tmp_path, client)
     assert pd.read_csv(tmp_path / "sweep.csv")["run"].tolist() == [mine]
