@@ -358,7 +358,7 @@ show_figure(figure)
 
 # %% [markdown]
 # In the committed run, the pretrained start with all layers trained is clearly ahead (85 %); `layer4` + `fc` on frozen
-# pretrained layers (67 %) is level with random weights and all layers trained (66 %): their intervals overlap. So
+# pretrained layers (68 %) is level with random weights and all layers trained (65 %): their intervals overlap. So
 # pretraining helps most here where the early layers may adapt: filters made for photographs fit drawings only roughly.
 
 # %% [markdown]

@@ -373,8 +373,8 @@ def show_deletion(deleted, place, note):
 show_deletion(deleted, work, protocol)
 
 # %% [markdown]
-# The maps are worth something: with a tenth of the pixels painted, the answer's mean probability falls from .84 to .23
-# after its own map, to .49 after another image's, and to .55 after random pixels. The step between the last two shows
+# The maps are worth something: with a tenth of the pixels painted, the answer's mean probability falls from .84 to .24
+# after its own map, to .48 after another image's, and to .56 after random pixels. The step between the last two shows
 # how much a plain patch about the middle of a face does: without it, the map would look better than it is. And a
 # caution: no training image has painted pixels, so a part of each fall is that the picture looks strange.
 
@@ -572,7 +572,7 @@ rows = {f"fine-tuned, {dataset.name}": calibrated(fitting, (probabilities, test.
 show_table(pd.DataFrame.from_dict(rows, orient="index").rename_axis("network"), note="low, high: 95 % interval of ECE")
 
 # %% [markdown]
-# A gap of three points on the sample, and T = .81 from 140 validation images widens it to six: so few images can
+# A gap of three points on the sample, and T = .82 from 140 validation images widens it to four: so few images can
 # neither show nor repair a small error. Part B has ten times as many to test, and twenty-five times as many to fit on.
 
 # %% [markdown]
