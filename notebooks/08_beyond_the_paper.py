@@ -346,7 +346,8 @@ save_and_show(table, work, "beyond_early", f"accuracy on PrivateTest, {dataset.n
 # %% [markdown]
 # Two things at once. A new `fc`, trained to the end, gets 59 % from the very vectors of which notebook 02's made 30 %
 # in four epochs. And LBP beside them adds thirteen points to the frozen backbone, fewer to `layer4`, and nothing that
-# could be seen to all layers. (Intervals are too narrow where a handful of images change; McNemar's p, which counts them, is not.)
+# could be seen to all layers. (Intervals are too narrow where a handful of images change; McNemar's p, which counts
+# them, is not.)
 
 # %% [markdown]
 # ## Disgust: five remedies
