@@ -17,7 +17,7 @@ from ..errors import UserError
 from ..files import atomic_path
 from ..progress import progress_bar
 from ..results.measures import test_sets
-from ..results.run_folder import Run
+from ..results.run_folder import Run, is_finished
 from ..results.seeds import over_seeds
 from . import experiment
 from .config import TrainConfig
@@ -94,6 +94,8 @@ def run_sweep(
         workers.hand_out()
         time.sleep(0.5)
         for name, error in workers.ended():
+            if error is None and not is_finished(run_dir / name):  # a disk that several machines share may lag
+                error = RuntimeError("its result is not to be seen here")
             if error is None:
                 line = _finding(run_dir / name)
                 done[name] = True

@@ -370,6 +370,16 @@ def test_a_workers_refusal_is_said_once_and_its_other_training_counts(crew, caps
     assert crew.client.given[-1][:2] == (name, "tcp://a:3")
 
 
+def test_a_result_that_comes_late_to_this_machine_is_looked_for_once_more(faces, client, tmp_path, monkeypatch, capsys):
+    fixed = FIXED | {"epochs": 1, "cached_views": 1, "trainable": "fc"}
+    trainings, varied = read_sweep(written(tmp_path / "s.toml", fixed, {"seed": [0]}))
+    answers = iter([False])
+    monkeypatch.setattr(sweep, "is_finished", lambda folder: next(answers, True))
+    assert run_sweep(trainings, varied, faces, tmp_path, client) == {}
+    assert "seed0: failed, is tried once more: its result is not to be seen here\n" in capsys.readouterr().out
+    assert pd.read_csv(tmp_path / "sweep.csv")["run"].tolist() == ["seed0"]
+
+
 @pytest.mark.parametrize(
     ("device", "expected"), [("auto", (2, 2)), ("cuda", (2, 2)), ("cuda:1", (1, 0)), ("cpu", (3, 0))]
 )
