@@ -1,4 +1,7 @@
-"""What tests and notebooks share: figures without windows, runs in a folder of their own, and what nbval ignores."""
+"""What tests and notebooks share: figures without windows, runs in a folder of their own, and what nbval ignores.
+
+At the top, because the notebooks, which lie beside `tests/`, are tests too.
+"""
 
 import os
 import tempfile
